@@ -1,0 +1,15 @@
+# Warnings and sanitizers of Musher's own code. Third-party headers come in as SYSTEM includes.
+add_library(musher_options INTERFACE)
+target_compile_options(musher_options INTERFACE -Wall -Wextra -Werror)
+if(MUSHER_SANITIZE)
+  add_compile_options(-fsanitize=${MUSHER_SANITIZE} -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${MUSHER_SANITIZE})
+  if(MUSHER_SANITIZE MATCHES undefined)
+    add_compile_options(-fno-sanitize-recover=all)
+  endif()
+endif()
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CCACHE_PROGRAM}")
+endif()

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace musher {
+
+/// XXH3, 64 bits: the same value on every platform. Finds accidents, not attackers.
+std::uint64_t hash64(std::string_view bytes, std::uint64_t seed = 0);
+std::uint64_t hash64(std::span<const std::byte> bytes, std::uint64_t seed = 0);
+
+/// 16 lower-case hexadecimal digits, as checkpoints and manifests write a checksum.
+std::string hex64(std::uint64_t value);
+
+}  // namespace musher

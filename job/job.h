@@ -1,0 +1,95 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "storage/uri.h"
+
+namespace musher {
+
+/// One channel of input data.
+struct Channel {
+  std::string name;
+  Uri uri;
+  std::optional<std::int64_t> shuffle_seed;  ///< ShuffleConfig.Seed; otherwise the job's seed
+};
+
+enum class OptimizerKind { kSgd, kAdamW };
+enum class ScheduleKind { kConstant, kCosine };
+enum class Augmentation { kNone, kFlip, kCropFlip, kRandomResizedCrop };
+
+/// SageMaker's string map, typed and range-checked. A key that is not here is an error; the table in hyperparameters.cpp is
+/// the one place that knows names, types, ranges, defaults and help.
+struct Hyperparameters {
+  std::string model = "resnet50";  ///< convnet, multilayer_perceptron, resnet18/34/50, or the URI of a TorchScript file
+  std::string initial_weights;     ///< URI of safetensors; empty: fresh by seed
+  std::int64_t epochs = 10;
+  std::int64_t batch_size = 64;  ///< global, B
+  std::int64_t virtual_workers = 8;  ///< V; divides B, at least the number of ranks
+  std::uint64_t seed = 1;
+  OptimizerKind optimizer = OptimizerKind::kSgd;
+  double learning_rate = 0.1;
+  double momentum = 0.9;
+  double weight_decay = 0.0;
+  ScheduleKind lr_schedule = ScheduleKind::kCosine;
+  double warmup_epochs = 0.0;
+  double label_smoothing = 0.0;
+  std::int64_t image_size = 224;     ///< height and width of what the model is given
+  std::int64_t image_channels = 3;   ///< 1 or 3
+  std::vector<double> normalize_mean;  ///< one number per channel; default ImageNet's for 3, 0.5 for 1
+  std::vector<double> normalize_std;
+  Augmentation augmentation = Augmentation::kFlip;
+  std::int64_t num_classes = 0;  ///< 0: as many as the train channel has
+  std::int64_t checkpoint_every_steps = 0;  ///< 0: only on stop (and at the end of each epoch where there is a CheckpointConfig)
+  std::int64_t processes_per_instance = 1;
+  double undecodable_limit = 0.01;  ///< share of the samples of an epoch that may be undecodable
+  std::int64_t prefetch_bytes = 256 << 20;  ///< per rank
+  std::int64_t data_threads = 1;            ///< per rank, that decode and transform
+  std::int64_t heartbeat_timeout_seconds = 30;
+};
+
+/// A validated CreateTrainingJob: what the rest of Musher works with. A value.
+struct Job {
+  std::string name;
+  Hyperparameters hyperparameters;
+  Channel train;
+  std::optional<Channel> validation;
+  Uri output;                        ///< OutputDataConfig.S3OutputPath
+  std::optional<Uri> checkpoints;    ///< CheckpointConfig.S3Uri
+  int ranks = 1;                     ///< InstanceCount × processes_per_instance, or --workers
+  std::chrono::seconds max_runtime{86'400};
+  int retries = 0;                   ///< RetryStrategy.MaximumRetryAttempts
+  std::map<std::string, std::string> environment;
+
+  /// `<output>/<name>/output/model.tar.gz`
+  Uri artifact() const { return output.join(name + "/output/model.tar.gz"); }
+};
+
+/// One thing that is wrong with a job, e.g. {"HyperParameters.epochs", "must be a whole number from 1 to 100000, not \"ten\""}.
+struct JobError {
+  std::string path;
+  std::string message;
+};
+
+/// Either a job, or everything that is wrong with it.
+struct JobOrErrors {
+  std::optional<Job> job;
+  std::vector<JobError> errors;
+};
+
+/// From the JSON text of a CreateTrainingJob request. `workers` overrides the number of ranks (--workers). All errors at once,
+/// in the order of the file: JSON syntax with line and column, unknown fields with the nearest known one, wrong types, bad enum
+/// values, limits of SageMaker's model, hyperparameters, and what must hold between them.
+JobOrErrors parse_job(const std::string& json, std::optional<int> workers = std::nullopt);
+
+/// Errors as text, one a line: `path: message`.
+std::string to_text(const std::vector<JobError>& errors);
+
+/// The table of hyperparameters for people: name, type and range, default, what it does.
+std::string hyperparameter_help();
+
+}  // namespace musher

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace musher {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// A network that the engine can train: built-in (torch::nn) or a user's TorchScript file. Not thread-safe; parameters and
+/// buffers are shared with whoever asked for them, so that writing to one changes the model.
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  /// [N, …] → logits [N, classes]. Autograd follows the calling thread's mode.
+  virtual at::Tensor forward(const at::Tensor& inputs) = 0;
+
+  /// In a fixed order, the same in every process, under torchvision's names for built-in models.
+  virtual NamedTensors parameters() = 0;
+  virtual NamedTensors buffers() = 0;
+
+  /// Training or evaluation mode (batch-norm, dropout).
+  virtual void train(bool on) = 0;
+
+  /// `script` when write_script() makes sense, i.e. a TorchScript model.
+  virtual bool is_script() const = 0;
+  /// The TorchScript file with the present weights. REQUIRES: is_script().
+  virtual void write_script(const std::string& path) const = 0;
+};
+
+struct ModelSpec {
+  std::string name;  ///< convnet, multilayer_perceptron, resnet18, resnet34, resnet50, or a local path of a TorchScript file
+  std::int64_t classes = 0;
+  std::vector<std::int64_t> input_shape;  ///< of one sample
+  std::uint64_t seed = 0;                 ///< of the initial weights: the same on every rank
+};
+
+/// kInvalidArgument for a name that is none of these; for a TorchScript file, whether it takes input_shape and returns
+/// [N, classes] is tried once.
+std::unique_ptr<Model> make_model(const ModelSpec& spec);
+
+/// A hash of names, shapes and dtypes of parameters and buffers: checkpoints of another model are told by it.
+std::uint64_t model_fingerprint(Model& model);
+
+}  // namespace musher

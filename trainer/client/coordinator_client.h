@@ -1,0 +1,140 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/deadline.h"
+#include "dataset/digest.h"
+#include "dataset/manifest.h"
+#include "job/job.h"
+#include "trainer/input/batch.h"
+
+namespace musher {
+
+/// Who this process is to the coordinator.
+struct RankIdentity {
+  std::string job;
+  std::uint64_t attempt = 1;
+  int rank = 0;
+  int world_size = 1;
+  std::string token;
+};
+
+/// A channel's manifest in numbers.
+struct ChannelSummary {
+  std::string name;
+  std::string uri;
+  std::uint64_t samples = 0;
+  std::uint64_t bytes = 0;
+  std::uint32_t shards = 0;
+  std::uint64_t fingerprint = 0;
+  std::uint64_t window = 1;
+};
+
+/// What the coordinator answers a rank that joined.
+struct Membership {
+  Job job;
+  std::uint64_t generation = 0;
+  std::vector<int> virtual_worker_rank;  ///< virtual worker → rank
+  std::vector<std::string> classes;
+  ChannelSummary train;
+  std::optional<ChannelSummary> validation;
+  std::string resume_from;  ///< folder URI of the committed checkpoint to start from; empty: from the beginning
+  StorageConfig storage;
+  double heartbeat_seconds = 1;
+};
+
+struct EpochAssignment {
+  std::vector<VirtualWorkerRuns> shares;  ///< this rank's virtual workers, ascending
+  Digest expected;                        ///< of the whole epoch, over all ranks
+};
+
+struct MetricPoint {
+  std::string name;
+  double value = 0;
+  std::uint64_t step = 0;
+  std::uint64_t epoch = 0;
+};
+
+struct EpochResult {
+  std::uint64_t epoch = 0;
+  Digest digest;       ///< reduced over ranks
+  Digest undecodable;  ///< likewise
+  std::vector<std::string> undecodable_keys;  ///< of this rank
+};
+
+enum class Phase { kStarting, kLoading, kTraining, kValidating, kSaving, kUploading };
+
+/// Where a rank stands; the client sends the newest with each heartbeat.
+struct Progress {
+  Phase phase = Phase::kStarting;
+  std::uint64_t step = 0;  ///< committed
+  std::uint64_t steps = 0;
+  std::uint64_t epoch = 0;
+  double samples_per_second = 0;
+  double loss = 0;
+  double step_seconds = 0;
+};
+
+/// What the coordinator wants; sticky once set.
+struct Directives {
+  bool stop = false;            ///< end at the next step boundary: checkpoint, artifact
+  bool checkpoint_now = false;  ///< cleared when taken
+  bool stale = false;           ///< this rank belongs to an earlier generation or attempt: end without writing anything
+  std::string failure;          ///< the coordinator failed the job
+};
+
+struct SliceWritten {
+  std::string checkpoint;  ///< key of its folder below the checkpoint URI
+  std::uint64_t step = 0;
+  int slice = 0;
+  int slices = 1;
+  std::string key;
+  std::uint64_t size = 0;
+  std::uint64_t checksum = 0;
+  std::string header;  ///< JSON for the manifest
+};
+
+enum class Outcome { kCompleted, kStopped, kFailed };
+
+/// The coordinator as a rank sees it, in plain structs: the only door to gRPC in the trainer. Thread-safe. Calls retry while
+/// the coordinator can't be reached, up to the deadline: it may be restarting. A background thread sends the heartbeat.
+class CoordinatorClient {
+ public:
+  CoordinatorClient(const std::string& address, RankIdentity identity);
+  ~CoordinatorClient();
+
+  /// Waits until every rank has joined. Starts the heartbeat. kFailedPrecondition when the coordinator refuses this rank.
+  Membership join(const std::string& host, Deadline deadline);
+
+  EpochAssignment assignment(const std::string& channel, std::uint64_t epoch, Deadline deadline);
+  std::vector<std::vector<Sample>> shards(const std::string& channel, const std::vector<std::uint32_t>& shards,
+                                          Deadline deadline);
+
+  /// Recorded at once, sent with the next heartbeat; metrics and epochs are sent until the coordinator has them.
+  void progress(const Progress& progress);
+  void metric(MetricPoint point);
+  void epoch(EpochResult result);
+  void notice(std::string line);
+  /// A heartbeat now rather than later; returns when the coordinator has all that was recorded.
+  void flush(Deadline deadline);
+
+  Directives directives();
+  void checkpoint_taken();
+
+  /// True when this slice was the last and the checkpoint is committed.
+  bool slice_written(const SliceWritten& slice, Deadline deadline);
+
+  void finish(Outcome outcome, const std::string& failure, const std::string& artifact,
+              const std::vector<MetricPoint>& final_metrics, Deadline deadline);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace musher
