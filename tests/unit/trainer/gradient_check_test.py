@@ -1,0 +1,47 @@
+"""Training on 1 to 4 ranks is training in one process, and repeats itself bit by bit."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import numpy
+
+VENV = pathlib.Path(sys.prefix)
+PROGRAM = sys.argv.pop(1) if len(sys.argv) > 1 else ""
+
+
+def train(ranks, model, *shape):
+    with tempfile.TemporaryDirectory() as folder:
+        out = os.path.join(folder, "values")
+        command = [VENV / "bin/mpirun", "--with-ft", "ulfm", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
+                   "-n", str(ranks), PROGRAM, model, out, *map(str, shape)]
+        subprocess.run(command, check=True, timeout=240)
+        return numpy.fromfile(out, dtype=numpy.float32)
+
+
+class GradientCheck(unittest.TestCase):
+    def assert_same_to_rounding(self, model, *shape):
+        one = train(1, model, *shape)
+        self.assertTrue(numpy.isfinite(one).all())
+        for ranks in (2, 3, 4):
+            many = train(ranks, model, *shape)
+            self.assertLess(abs(many - one).max(), 2e-5 * max(1.0, abs(one).max()), f"{ranks} ranks")
+
+    def test_perceptron_does_not_depend_on_the_number_of_ranks(self):
+        self.assert_same_to_rounding("multilayer_perceptron")
+
+    def test_convnet_does_not_depend_on_the_number_of_ranks(self):
+        self.assert_same_to_rounding("convnet")
+
+    def test_same_ranks_same_bits(self):
+        for model, shape in (("convnet", ()), ("resnet18", (3, 64))):
+            first, second = train(2, model, *shape), train(2, model, *shape)
+            self.assertEqual(first.tobytes(), second.tobytes(), model)
+        self.assertEqual(train(3, "convnet").tobytes(), train(3, "convnet").tobytes())
+
+
+if __name__ == "__main__":
+    unittest.main()

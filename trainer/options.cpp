@@ -1,0 +1,68 @@
+#include "trainer/options.h"
+
+#include <iostream>
+
+#include <boost/program_options.hpp>
+
+#include "common/error.h"
+
+namespace musher {
+
+namespace po = boost::program_options;
+
+std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const* argv) {
+  TrainerOptions options;
+  po::options_description description(
+      "musher-trainer: one rank of a training job, started by mpirun.\n"
+      "\n"
+      "  mpirun -n 2 musher-trainer --job JOB.json\n"
+      "\n"
+      "runs a job by hand; `musher train` and `musher serve` start it with the options of an "
+      "attempt.\n"
+      "\n"
+      "Options");
+  auto add = description.add_options();
+  add("help,h", "print this and end");
+  add("job", po::value(&options.job_file)->value_name("JOB.json"),
+      "the job to run by hand; rank 0 holds its coordinator");
+  add("coordinator", po::value(&options.coordinator)->value_name("HOST:PORT"),
+      "the coordinator that started this attempt");
+  add("job-name", po::value(&options.job_name)->value_name("NAME"),
+      "name of the job at that coordinator");
+  add("attempt", po::value(&options.attempt)->value_name("N"), "number of the attempt");
+  add("token-file", po::value(&options.token_file)->value_name("FILE"),
+      "holds the attempt's token");
+  add("device", po::value(&options.device)->value_name("auto|cpu|gpu"),
+      "where to compute (default auto: a GPU if there is one)");
+  add("threads", po::value(&options.threads)->value_name("N"),
+      "threads for computing (default: cores / ranks of the host)");
+  add("bucket-mib", po::value(&options.bucket_mib)->value_name("MIB"),
+      "size of a gradient bucket (default 4)");
+  add("step-timeout", po::value(&options.step_timeout_seconds)->value_name("SECONDS"),
+      "how long a step may wait for data or peers (default 600)");
+  try {
+    po::variables_map map;
+    po::store(po::command_line_parser(argc, argv).options(description).run(), map);
+    po::notify(map);
+    if (map.count("help") != 0) {
+      std::cout << description;
+      return std::nullopt;
+    }
+  } catch (const po::error& error) {
+    throw Error(ErrorCode::kInvalidArgument,
+                std::string(error.what()) + "; see musher-trainer --help");
+  }
+  if (options.job_file.empty() == options.coordinator.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "give either --job, or --coordinator with --job-name and --token-file");
+  }
+  if (options.bucket_mib < 1)
+    throw Error(ErrorCode::kInvalidArgument, "--bucket-mib must be at least 1");
+  if (options.device != "auto" && options.device != "cpu" && options.device != "gpu") {
+    throw Error(ErrorCode::kInvalidArgument,
+                "--device must be auto, cpu or gpu, not \"" + options.device + "\"");
+  }
+  return options;
+}
+
+}  // namespace musher

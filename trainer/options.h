@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace musher {
+
+/// The command line of musher-trainer.
+struct TrainerOptions {
+  std::string job_file;     ///< a run by hand: rank 0 holds the coordinator
+  std::string coordinator;  ///< otherwise HOST:PORT of the coordinator that started this attempt
+  std::string job_name;
+  std::uint64_t attempt = 1;
+  std::string token_file;
+  std::string device = "auto";  ///< auto, cpu, gpu
+  int threads = 0;              ///< for computing; 0: this host's cores shared among its ranks
+  std::int64_t bucket_mib = 4;
+  int step_timeout_seconds = 600;
+};
+
+/// Empty where help was asked for and printed. Throws Error(kInvalidArgument) for what does not
+/// parse.
+std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const* argv);
+
+}  // namespace musher

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include <c10/core/Device.h>
+
+#include "common/deadline.h"
+#include "job/job.h"
+#include "model/model.h"
+#include "trainer/collective/collective.h"
+#include "trainer/flat_parameters.h"
+#include "trainer/gradient_reducer.h"
+#include "trainer/input/batch.h"
+#include "trainer/optimizer.h"
+#include "trainer/step_vector.h"
+
+namespace musher {
+
+/// Where the time of steps went, in seconds, summed.
+struct StepTimes {
+  double forward = 0;
+  double backward = 0;  ///< with what of the all-reduce it hides
+  double reduce = 0;    ///< all-reduce that backward did not hide
+  double optimizer = 0;
+};
+
+/// One rank's model with all that a step needs: flat buffers, reducer, optimizer. Holds no position
+/// in the data. Not thread-safe.
+class TrainingStep {
+ public:
+  struct Options {
+    c10::Device device = c10::Device(c10::kCPU);
+    std::int64_t bucket_bytes = 4 << 20;
+    at::Tensor gradient_memory;  ///< see FlatParameters; undefined: of its own
+  };
+
+  /// `model` must outlive it. The model is moved to the device.
+  TrainingStep(Model& model, const Hyperparameters& hyperparameters, Options options);
+
+  /// Forward, backward, all-reduce and optimizer step over the global batch of which `batch` is
+  /// this rank's part; it may be empty. `mine` carries this rank's digest and votes. Returns the
+  /// vector summed over ranks; when it returns the step is committed. Throws PeerFailure before
+  /// anything of the model has changed but batch-norm's running statistics. kDataLoss-free: a loss
+  /// that is not finite is Error(kFailedPrecondition), seen by all ranks alike.
+  StepVector run(const Batch& batch, const StepVector& mine, double learning_rate,
+                 Collective& collective, Deadline deadline);
+
+  Model& model() { return model_; }
+  FlatParameters& parameters() { return parameters_; }
+  Optimizer& optimizer() { return optimizer_; }
+  const StepTimes& times() const { return times_; }
+
+ private:
+  void forward_backward(const Batch& batch);
+
+  Model& model_;
+  Options options_;
+  double label_smoothing_;
+  std::uint64_t seed_;
+  FlatParameters parameters_;
+  GradientReducer reducer_;
+  Optimizer optimizer_;
+  StepTimes times_;
+};
+
+/// The batch's inputs as a tensor [samples, input_shape…] on `device`; on a CPU it shares the
+/// batch's memory.
+at::Tensor inputs_of(const Batch& batch, c10::Device device);
+at::Tensor targets_of(const Batch& batch, c10::Device device);
+
+}  // namespace musher
