@@ -16,13 +16,14 @@ namespace musher {
 
 /// One object, as a listing or a head request tells of it.
 struct ObjectInfo {
-  std::string key;            ///< relative to the store's root: what comes after the URI that the store was opened with
+  std::string key;  ///< relative to the store's root: what comes after the URI that the store was
+                    ///< opened with
   std::uint64_t size = 0;     ///< bytes
   std::int64_t modified = 0;  ///< nanoseconds since the epoch; 0 where the store does not say
 };
 
-/// An upload under way. The object becomes visible, whole, at `commit()`; a writer that is destroyed without it leaves
-/// nothing behind. One thread at a time.
+/// An upload under way. The object becomes visible, whole, at `commit()`; a writer that is
+/// destroyed without it leaves nothing behind. One thread at a time.
 class ObjectWriter {
  public:
   virtual ~ObjectWriter() = default;
@@ -30,9 +31,10 @@ class ObjectWriter {
   virtual void commit() = 0;
 };
 
-/// Objects below one URI, `s3://bucket/prefix` or `file:///folder`, by key. Knows nothing of jobs or images.
-/// Every call retries what a retry can help (5xx, time-outs, resets) with backoff and jitter up to the policy's limit, and
-/// throws `Error` whose message holds the object's whole URI. Thread-safe; calls of several threads run side by side.
+/// Objects below one URI, `s3://bucket/prefix` or `file:///folder`, by key. Knows nothing of jobs
+/// or images. Every call retries what a retry can help (5xx, time-outs, resets) with backoff and
+/// jitter up to the policy's limit, and throws `Error` whose message holds the object's whole URI.
+/// Thread-safe; calls of several threads run side by side.
 class ObjectStore {
  public:
   virtual ~ObjectStore() = default;
@@ -40,9 +42,11 @@ class ObjectStore {
   /// The URI that it was opened with, without a trailing slash.
   virtual const Uri& root() const = 0;
 
-  /// Every object below `prefix` (a folder, "" for all), page by page, in no order that may be relied on. Returns having
-  /// called `page` for each. A prefix that holds nothing calls it not at all; a missing bucket is kNotFound.
-  virtual void list(std::string_view prefix, const std::function<void(std::vector<ObjectInfo>)>& page) = 0;
+  /// Every object below `prefix` (a folder, "" for all), page by page, in no order that may be
+  /// relied on. Returns having called `page` for each. A prefix that holds nothing calls it not at
+  /// all; a missing bucket is kNotFound.
+  virtual void list(std::string_view prefix,
+                    const std::function<void(std::vector<ObjectInfo>)>& page) = 0;
 
   /// kNotFound where there is no such object.
   virtual ObjectInfo head(std::string_view key) = 0;
@@ -50,8 +54,10 @@ class ObjectStore {
   /// The whole object.
   virtual std::vector<std::byte> read(std::string_view key) = 0;
 
-  /// Exactly `length` bytes from `offset`; an object that ends earlier is kDataLoss, never a short read.
-  virtual std::vector<std::byte> read(std::string_view key, std::uint64_t offset, std::uint64_t length) = 0;
+  /// Exactly `length` bytes from `offset`; an object that ends earlier is kDataLoss, never a short
+  /// read.
+  virtual std::vector<std::byte> read(std::string_view key, std::uint64_t offset,
+                                      std::uint64_t length) = 0;
 
   /// Creates or replaces the object, whole or not at all.
   virtual void put(std::string_view key, std::span<const std::byte> bytes) = 0;
@@ -63,7 +69,8 @@ class ObjectStore {
   virtual void remove(std::string_view key) = 0;
 };
 
-/// The store for `uri`. Does not touch the network. kInvalidArgument for a scheme other than s3 and file.
+/// The store for `uri`. Does not touch the network. kInvalidArgument for a scheme other than s3 and
+/// file.
 std::unique_ptr<ObjectStore> open_store(const Uri& uri, const StorageConfig& config);
 
 /// Sorted by key: list() gathered.

@@ -9,7 +9,8 @@ namespace musher {
 struct Uri {
   std::string scheme;  ///< "s3" or "file"
   std::string bucket;  ///< empty for file
-  std::string path;    ///< without leading slash for s3, absolute for file; never a trailing slash (but "/" itself for file)
+  std::string path;    ///< without leading slash for s3, absolute for file; never a trailing slash
+                       ///< (but "/" itself for file)
 
   /// Throws kInvalidArgument with the text and what would be right.
   static Uri parse(std::string_view text);
