@@ -11,23 +11,26 @@ namespace musher {
 
 /// One training sample: where its bytes are and what it is called.
 struct Sample {
-  std::string key;           ///< unique in the channel; for a folder the object's key, for a tar `<tar>/<member without extension>`
-  std::string object;        ///< key of the object that holds the bytes, relative to the channel's root
-  std::uint64_t offset = 0;  ///< of the first byte in that object
-  std::uint64_t size = 0;    ///< bytes
-  std::int64_t label = 0;    ///< index into Manifest::classes
+  std::string key;     ///< unique in the channel; for a folder the object's key, for a tar
+                       ///< `<tar>/<member without extension>`
+  std::string object;  ///< key of the object that holds the bytes, relative to the channel's root
+  std::uint64_t offset = 0;    ///< of the first byte in that object
+  std::uint64_t size = 0;      ///< bytes
+  std::int64_t label = 0;      ///< index into Manifest::classes
   std::uint64_t key_hash = 0;  ///< hash64(key): what the digest is made of
 };
 
-/// A run of samples that are listed, dealt and fetched together: a run of consecutive objects of a folder, or one tar.
+/// A run of samples that are listed, dealt and fetched together: a run of consecutive objects of a
+/// folder, or one tar.
 struct ShardInfo {
   std::uint64_t samples = 0;
   std::uint64_t bytes = 0;  ///< sum of the samples' sizes
 };
 
-/// The samples of a channel, sorted, in shards. Made once at the start of a job by the coordinator. Each shard's samples are
-/// kept encoded (front-coded keys, varints; `docs/formats.md`), so that 10 million samples fit in a few hundred MB; the same
-/// block is what a worker is sent. Immutable once built; const calls are thread-safe.
+/// The samples of a channel, sorted, in shards. Made once at the start of a job by the coordinator.
+/// Each shard's samples are kept encoded (front-coded keys, varints; `docs/formats.md`), so that 10
+/// million samples fit in a few hundred MB; the same block is what a worker is sent. Immutable once
+/// built; const calls are thread-safe.
 class Manifest {
  public:
   const std::vector<std::string>& classes() const { return classes_; }
@@ -40,7 +43,8 @@ class Manifest {
   /// block() decoded.
   std::vector<Sample> shard(std::size_t shard) const;
 
-  /// A hash of everything in it: two manifests with the same digest hold the same samples in the same order.
+  /// A hash of everything in it: two manifests with the same digest hold the same samples in the
+  /// same order.
   std::uint64_t fingerprint() const;
 
   /// Appending, in order; then it is not changed any more.
@@ -55,7 +59,8 @@ class Manifest {
   std::uint64_t bytes_ = 0;
 };
 
-/// One shard's samples to and from the block form. decode throws kDataLoss for a block that is damaged.
+/// One shard's samples to and from the block form. decode throws kDataLoss for a block that is
+/// damaged.
 std::vector<std::byte> encode_shard(std::span<const Sample> samples);
 std::vector<Sample> decode_shard(std::span<const std::byte> block);
 

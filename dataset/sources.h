@@ -1,9 +1,9 @@
 #pragma once
 
-#include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
-#include <string_view>
+#include <vector>
 
 #include "dataset/manifest.h"
 #include "storage/object_store.h"
@@ -13,17 +13,37 @@ namespace musher {
 /// How a channel's objects are laid out.
 enum class Layout { kImageFolder, kWebDataset };
 
-/// The manifest of what lies below the store's root. Image folder: `<class>/<file>`, classes sorted by name, sorted by key,
-/// 256 objects a shard, files that are not images (.jpg .jpeg .png .webp) left out and counted. WebDataset: `*.tar` sorted by
-/// key, one shard each, members `<key>.<ext>` with an image (jpg, jpeg, png, webp) and `<key>.cls` (the class as a decimal
-/// number); class names from `classes.txt` beside the tars (one a line) where there is one, else "0", "1", ….
-/// The layout is WebDataset where there is a tar, else image folder. `classes`: those of the train channel, for a validation
-/// channel that must agree with it: same names, or for numbers a label outside them is kInvalidArgument naming the sample.
-/// Throws kNotFound for a prefix without a sample, naming the URI and what was looked for.
 struct ManifestOptions {
+  /// Those of the train channel, for a validation channel that must agree with it.
   std::optional<std::vector<std::string>> classes;
-  std::string cache_folder;  ///< local folder where indexes of tars are kept by (URI, size, time), empty for none
+  /// Local folder where indexes of tars are kept by (URI, size, time), empty for none. May be
+  /// shared by processes.
+  std::string cache_folder;
+  /// Gets a line for each kind of thing that was left out, with its count and an example. Called on
+  /// the caller's thread.
+  std::function<void(const std::string&)> notice;
 };
+
+/// The manifest of what lies below the store's root. The layout is WebDataset where there is a tar,
+/// else image folder.
+///
+/// Image folder: `<class>/<file>`, classes sorted by name, samples sorted by key, 256 objects a
+/// shard. As in torchvision, a file may lie deeper in its class's folder. What is no image (.jpg
+/// .jpeg .png .webp, in either case) or lies outside a class is left out and counted.
+///
+/// WebDataset: `*.tar` sorted by key, one shard each, samples in the tar's order; members
+/// `<key>.<ext>`, where the key ends at the first dot of the file's name, with one image (jpg,
+/// jpeg, png, webp) and `<key>.cls` (the class as a decimal number). Class names from `classes.txt`
+/// beside the tars (one a line) where there is one, else "0", "1", … . A key without an image is
+/// left out and counted; an image without a class is kInvalidArgument naming tar and key; a tar
+/// that is cut off or damaged is kDataLoss naming tar and member. Each tar is read once from end to
+/// end, several side by side.
+///
+/// With `options.classes` the manifest has exactly those. A folder that is not among them, a
+/// classes.txt that differs or a number outside them is kInvalidArgument; a class without a sample
+/// is fine. Where they are just numbers, a classes.txt of the validation channel has no say.
+///
+/// Throws kNotFound for a prefix without a sample, naming the URI and what was looked for.
 Manifest make_manifest(ObjectStore& store, const ManifestOptions& options);
 
 }  // namespace musher

@@ -1,0 +1,116 @@
+#include "dataset/image_folder.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+#include <fmt/format.h>
+
+#include "common/error.h"
+
+namespace musher {
+namespace {
+
+constexpr std::size_t kShardObjects = 256;
+
+/// Label of each class's folder, and the manifest's classes.
+struct Labels {
+  std::vector<std::string> classes;
+  std::map<std::string, std::int64_t, std::less<>> of;
+};
+
+Labels number(std::vector<std::string> classes) {
+  Labels labels{.classes = std::move(classes), .of = {}};
+  for (std::size_t i = 0; i < labels.classes.size(); ++i) {
+    labels.of[labels.classes[i]] = static_cast<std::int64_t>(i);
+  }
+  return labels;
+}
+
+/// Appends samples to a manifest, 256 a shard.
+class ShardFiller {
+ public:
+  explicit ShardFiller(Manifest& manifest) : manifest_(manifest) {}
+
+  void add(std::string key, std::uint64_t size, std::int64_t label) {
+    Sample sample;
+    sample.size = size;
+    sample.label = label;
+    sample.object = key;
+    sample.key = std::move(key);
+    samples_.push_back(std::move(sample));
+    if (samples_.size() == kShardObjects) flush();
+  }
+  void flush() {
+    if (!samples_.empty()) manifest_.add_shard(samples_);
+    samples_.clear();
+  }
+
+ private:
+  Manifest& manifest_;
+  std::vector<Sample> samples_;
+};
+
+}  // namespace
+
+bool is_image_name(std::string_view name) {
+  constexpr std::array<std::string_view, 4> kExtensions = {".jpg", ".jpeg", ".png", ".webp"};
+  return std::ranges::any_of(kExtensions, [&](std::string_view extension) {
+    if (name.size() < extension.size()) return false;
+    const auto same = [](unsigned char a, unsigned char b) { return std::tolower(a) == b; };
+    return std::ranges::equal(name.substr(name.size() - extension.size()), extension, same);
+  });
+}
+
+bool ImageFolder::add(const ObjectInfo& object) {
+  const std::size_t slash = object.key.find('/');
+  if (slash == std::string::npos || slash == 0 || !is_image_name(object.key)) return false;
+  const auto key = std::string_view(object.key);
+  const std::string_view name = key.substr(slash + 1);
+  auto entry = classes_.find(key.substr(0, slash));
+  if (entry == classes_.end()) entry = classes_.emplace(key.substr(0, slash), Class{}).first;
+  Class& found = entry->second;
+  found.files.push_back({.name_begin = found.names.size(),
+                         .name_length = static_cast<std::uint32_t>(name.size()),
+                         .size = object.size});
+  found.names += name;
+  return true;
+}
+
+std::uint64_t ImageFolder::images() const {
+  std::uint64_t images = 0;
+  for (const auto& [name, found] : classes_) images += found.files.size();
+  return images;
+}
+
+Manifest ImageFolder::manifest(const Uri& root, const ManifestOptions& options) && {
+  std::vector<std::string> names;
+  for (const auto& [name, found] : classes_) names.push_back(name);
+  const Labels labels = number(options.classes.value_or(names));
+  for (const std::string& name : names) {
+    if (labels.of.contains(name)) continue;
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("{}/{}: the train channel has no class {} among its {}; a validation "
+                            "channel must have the same classes",
+                            root.str(), name, name, labels.classes.size()));
+  }
+
+  // Keys sort by "<class>/", which is not the order of the names: "a-b/" comes before "a/".
+  std::ranges::sort(names, {}, [](const std::string& name) { return name + "/"; });
+  Manifest manifest(labels.classes);
+  ShardFiller filler(manifest);
+  for (const std::string& name : names) {
+    // Taken out of the map, so that memory is given back as the manifest grows.
+    const auto node = classes_.extract(name);
+    Class& found = node.mapped();
+    std::ranges::sort(found.files, {}, [&](const File& file) { return found.name(file); });
+    const std::int64_t label = labels.of.at(name);
+    for (const File& file : found.files) {
+      filler.add(fmt::format("{}/{}", name, found.name(file)), file.size, label);
+    }
+  }
+  filler.flush();
+  return manifest;
+}
+
+}  // namespace musher

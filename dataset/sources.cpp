@@ -1,0 +1,138 @@
+#include "dataset/sources.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "common/error.h"
+#include "dataset/image_folder.h"
+#include "dataset/webdataset.h"
+
+namespace musher {
+namespace {
+
+constexpr std::string_view kNamesFile = "classes.txt";
+
+/// How many of a kind, and one of them for the message. The first by name, so that a message is the
+/// same every time.
+struct Tally {
+  std::uint64_t count = 0;
+  std::string example;
+
+  void add(const std::string& key) {
+    if (count++ == 0 || key < example) example = key;
+  }
+  std::string str() const { return fmt::format("{}, e.g. {}", count, example); }
+};
+
+struct Listing {
+  std::vector<ObjectInfo> tars;
+  std::vector<std::string> names_files;
+  ImageFolder folder;              ///< empty once there is a tar
+  std::uint64_t loose_images = 0;  ///< in class folders, but beside tars
+  Tally compressed_tars;
+  Tally stray_images;  ///< not in a class's folder
+  Tally others;
+
+  void add(ObjectInfo&& object);
+};
+
+bool is_names_file(std::string_view key) {
+  return key == kNamesFile ||
+         (key.ends_with(kNamesFile) && key[key.size() - kNamesFile.size() - 1] == '/');
+}
+
+void Listing::add(ObjectInfo&& object) {
+  if (object.key.empty() || object.key.ends_with('/'))
+    return;  // marks a folder, as S3 consoles make
+  if (object.key.ends_with(".tar")) {
+    tars.push_back(std::move(object));
+  } else if (object.key.ends_with(".tar.gz") || object.key.ends_with(".tgz")) {
+    compressed_tars.add(object.key);
+  } else if (is_names_file(object.key)) {
+    names_files.push_back(std::move(object.key));
+  } else if (folder.add(object)) {
+    if (tars.empty()) return;
+    loose_images += folder.images();
+    folder.clear();
+  } else {
+    (is_image_name(object.key) ? stray_images : others).add(object.key);
+  }
+}
+
+Listing list_channel(ObjectStore& store) {
+  Listing listing;
+  store.list("", [&](std::vector<ObjectInfo> page) {
+    for (ObjectInfo& object : page) listing.add(std::move(object));
+  });
+  std::ranges::sort(listing.tars, {}, &ObjectInfo::key);
+  if (!listing.tars.empty()) {
+    listing.loose_images += listing.folder.images();
+    listing.folder.clear();
+  }
+  return listing;
+}
+
+/// The classes.txt beside the first tar, else the one at the root.
+std::optional<std::string> names_beside(const Listing& listing) {
+  const std::string& tar = listing.tars.front().key;
+  const std::size_t slash = tar.rfind('/');
+  const std::string folder = slash == std::string::npos ? "" : tar.substr(0, slash + 1);
+  for (const std::string& wanted : {folder + std::string(kNamesFile), std::string(kNamesFile)}) {
+    if (std::ranges::find(listing.names_files, wanted) != listing.names_files.end()) return wanted;
+  }
+  return std::nullopt;
+}
+
+void notice_omissions(const ManifestOptions& options, const std::string& root,
+                      const Listing& listing) {
+  if (!options.notice) return;
+  const auto say = [&](const Tally& tally, std::string_view what) {
+    if (tally.count > 0)
+      options.notice(fmt::format("{}: left out {} ({})", root, what, tally.str()));
+  };
+  say(listing.compressed_tars, "compressed tars, which must be unpacked to .tar first");
+  say(listing.stray_images, "images that are in no class's folder");
+  say(listing.others, "files that are no images");
+  if (listing.loose_images > 0) {
+    options.notice(
+        fmt::format("{}: left out {} images beside the tars", root, listing.loose_images));
+  }
+}
+
+[[noreturn]] void no_sample(const std::string& root, const Listing& listing) {
+  const Tally& compressed = listing.compressed_tars;
+  if (compressed.count > 0 && listing.tars.empty()) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{} has no samples but in compressed tars ({}), which are not read: unpack "
+                    "them to .tar",
+                    root, compressed.str()));
+  }
+  std::string found;
+  if (!listing.tars.empty())
+    found += fmt::format("; tars without an image: {}", listing.tars.size());
+  if (listing.stray_images.count > 0) {
+    found += fmt::format("; images in no class's folder: {}", listing.stray_images.str());
+  }
+  if (listing.others.count > 0) found += fmt::format("; other files: {}", listing.others.str());
+  throw Error(ErrorCode::kNotFound,
+              fmt::format("{} has no samples: looked for *.tar (WebDataset) and for <class>/<file> "
+                          "ending in .jpg, .jpeg, .png or .webp{}",
+                          root, found));
+}
+
+}  // namespace
+
+Manifest make_manifest(ObjectStore& store, const ManifestOptions& options) {
+  Listing listing = list_channel(store);
+  const std::string root = store.root().str();
+  if (listing.tars.empty() && listing.folder.empty()) no_sample(root, listing);
+  notice_omissions(options, root, listing);
+  if (listing.tars.empty()) return std::move(listing.folder).manifest(store.root(), options);
+  Manifest manifest = webdataset_manifest(store, listing.tars, names_beside(listing), options);
+  if (manifest.samples() == 0) no_sample(root, listing);
+  return manifest;
+}
+
+}  // namespace musher
