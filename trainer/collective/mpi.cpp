@@ -1,0 +1,135 @@
+#include "trainer/collective/mpi.h"
+
+#include <algorithm>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <future>
+#include <utility>
+
+#include <fmt/format.h>
+#include <mpi.h>
+
+#include "common/error.h"
+#include "trainer/collective/communication_thread.h"
+#include "trainer/collective/mpi_group.h"
+
+namespace musher {
+namespace {
+
+// How long an operation may take to end after its communicator was revoked. It ends in milliseconds
+// unless MPI itself hangs.
+constexpr std::chrono::seconds kLetGo{5};
+
+/// Waits for an operation; past the deadline cuts it off, and returns only when nothing touches its
+/// buffer any more.
+void finish(std::future<void>& done, MpiGroup& group, std::string_view operation,
+            Deadline deadline) {
+  if (done.wait_until(deadline.when()) == std::future_status::ready) return done.get();
+  const auto reason = fmt::format("rank {} of {}: {} did not end by its deadline", group.rank(),
+                                  group.size(), operation);
+  group.fail(reason);
+  done.wait_for(kLetGo);
+  done = {};
+  throw PeerFailure(reason);
+}
+
+class MpiWork final : public Work {
+ public:
+  MpiWork(std::shared_ptr<MpiGroup> group, std::future<void> done)
+      : group_(std::move(group)), done_(std::move(done)) {}
+  ~MpiWork() override {
+    if (!done_.valid()) return;
+    if (done_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) return;
+    group_->fail(
+        fmt::format("rank {} of {} gave up an all-reduce", group_->rank(), group_->size()));
+    done_.wait_for(kLetGo);
+  }
+  void wait(Deadline deadline) override { finish(done_, *group_, "all-reduce", deadline); }
+
+ private:
+  std::shared_ptr<MpiGroup> group_;
+  std::future<void> done_;
+};
+
+class MpiCollective final : public Collective {
+ public:
+  explicit MpiCollective(std::shared_ptr<MpiGroup> group) : group_(std::move(group)) {}
+
+  int rank() const override { return group_->rank(); }
+  int size() const override { return group_->size(); }
+
+  std::shared_ptr<void> allocate(std::size_t bytes, Deadline) override {
+    constexpr std::size_t kAlignment = 64;
+    const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    void* memory = std::aligned_alloc(kAlignment, std::max(rounded, kAlignment));
+    if (memory == nullptr) {
+      throw Error(ErrorCode::kResourceExhausted,
+                  fmt::format("no memory for a buffer of {} bytes", bytes));
+    }
+    std::memset(memory, 0, rounded);
+    return {memory, std::free};
+  }
+
+  std::unique_ptr<Work> all_reduce(Buffer buffer) override {
+    auto done = thread_.post([group = group_, buffer] { group->all_reduce(buffer); });
+    return std::make_unique<MpiWork>(group_, std::move(done));
+  }
+
+  void broadcast(Buffer buffer, int root, Deadline deadline) override {
+    if (root < 0 || root >= size()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("broadcast from rank {}: there are {} ranks", root, size()));
+    }
+    auto done = thread_.post([group = group_, buffer, root] { group->broadcast(buffer, root); });
+    finish(done, *group_, "broadcast", deadline);
+  }
+
+  void all_gather(Buffer send, Buffer receive, Deadline deadline) override {
+    const std::size_t expected = send.count * static_cast<std::size_t>(size());
+    if (receive.count != expected || receive.dtype != send.dtype || send.count > INT_MAX) {
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          fmt::format(
+              "all-gather of {} elements into {}: there must be room for {} of the same type",
+              send.count, receive.count, expected));
+    }
+    auto done = thread_.post([group = group_, send, receive] { group->all_gather(send, receive); });
+    finish(done, *group_, "all-gather", deadline);
+  }
+
+  std::optional<std::string> failure() override { return group_->failure(); }
+  void abort() override { group_->fail(fmt::format("rank {} of {} aborted", rank(), size())); }
+
+  std::unique_ptr<Collective> shrink(Deadline deadline) override {
+    abort();
+    auto next = std::make_shared<std::shared_ptr<MpiGroup>>();
+    auto done = thread_.post([group = group_, next, deadline] {
+      *next = MpiGroup::survivors_of(group->comm(), group->options(), deadline);
+    });
+    finish(done, *group_, "shrink", deadline);
+    return std::make_unique<MpiCollective>(std::move(*next));
+  }
+
+ private:
+  std::shared_ptr<MpiGroup> group_;
+  CommunicationThread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<Collective> make_mpi_collective(const MpiRuntime&, const MpiOptions& options,
+                                                Deadline deadline) {
+  CommunicationThread thread;
+  auto group = std::make_shared<std::shared_ptr<MpiGroup>>();
+  auto done = thread.post([group, options, deadline] {
+    *group = MpiGroup::survivors_of(MPI_COMM_WORLD, options, deadline);
+  });
+  if (done.wait_until(deadline.when()) != std::future_status::ready) {
+    throw PeerFailure("not all ranks came to the first collective by its deadline");
+  }
+  done.get();
+  return std::make_unique<MpiCollective>(std::move(*group));
+}
+
+}  // namespace musher

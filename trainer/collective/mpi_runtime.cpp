@@ -1,0 +1,59 @@
+#include <future>
+#include <thread>
+
+// mpi-ext.h needs mpi.h before it.
+// clang-format off
+#include <mpi.h>
+#include <mpi-ext.h>
+// clang-format on
+
+#include "common/error.h"
+#include "trainer/collective/mpi.h"
+
+namespace musher {
+
+MpiRuntime::MpiRuntime() {
+  int provided = MPI_THREAD_SINGLE;
+  if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS) {
+    throw Error(ErrorCode::kFailedPrecondition,
+                "MPI does not start: run under the environment's own mpirun");
+  }
+  if (provided < MPI_THREAD_MULTIPLE) {
+    throw Error(ErrorCode::kFailedPrecondition, "this MPI is built without MPI_THREAD_MULTIPLE");
+  }
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(MPI_COMM_WORLD, &world_rank_);
+  MPI_Comm_size(MPI_COMM_WORLD, &world_size_);
+
+  int* enabled = nullptr;
+  int found = 0;
+  MPI_Comm_get_attr(MPI_COMM_WORLD, MPIX_FT, &enabled, &found);
+  fault_tolerant_ = found != 0 && *enabled != 0;
+
+  MPI_Comm host = MPI_COMM_NULL;
+  if (MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, world_rank_, MPI_INFO_NULL,
+                          &host) == MPI_SUCCESS) {
+    MPI_Comm_rank(host, &local_rank_);
+    MPI_Comm_free(&host);
+  }
+}
+
+MpiRuntime::~MpiRuntime() {
+  if (!finalized_) finalize(Deadline::after(std::chrono::seconds(5)));
+}
+
+bool MpiRuntime::finalize(Deadline deadline) {
+  finalized_ = true;
+  std::packaged_task<void()> task([] { MPI_Finalize(); });
+  auto ended = task.get_future();
+  std::thread thread(std::move(task));
+  if (ended.wait_until(deadline.when()) != std::future_status::ready) {
+    thread.detach();
+    return false;
+  }
+  thread.join();
+  return true;
+}
+
+}  // namespace musher
