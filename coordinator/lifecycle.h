@@ -150,7 +150,7 @@ Decision decide(JobState state, const Event& event, WallTime now, const Grace& g
 
 /// When Tick is due: the end of a grace period, or of the job's run time. Absent: only events move
 /// this job.
-std::optional<WallTime> next_tick(const JobState& state, const Grace& grace = {});
+std::optional<WallTime> next_tick(const JobState& state);
 
 /// Whether SageMaker's life cycle, with the edges that lifecycle.cpp lists, has this one.
 bool legal_edge(Secondary::Value from, Secondary::Value to);
