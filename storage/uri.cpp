@@ -12,11 +12,20 @@ namespace {
 constexpr std::string_view kS3 = "s3://";
 constexpr std::string_view kFile = "file://";
 
+/// For a message of one line.
+std::string printable(std::string_view text) {
+  std::string line(text);
+  for (char& c : line) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return line;
+}
+
 [[noreturn]] void reject(std::string_view text, std::string_view problem) {
   throw Error(ErrorCode::kInvalidArgument,
               fmt::format("\"{}\" is no URI that Musher reads: {}; write s3://bucket/prefix or "
                           "file:///folder",
-                          text, problem));
+                          printable(text), problem));
 }
 
 /// Empty for a good path, else what is wrong. `path` has no slash at either end.
@@ -24,6 +33,7 @@ std::string_view path_problem(std::string_view path) {
   for (const unsigned char c : path) {
     if (c < 0x20 || c == 0x7f) return "it holds a control character";
   }
+  if (path.ends_with('/')) return "it holds an empty path segment (\"//\")";
   while (!path.empty()) {
     const std::size_t end = std::min(path.find('/'), path.size());
     const std::string_view part = path.substr(0, end);
@@ -88,7 +98,7 @@ Uri Uri::join(std::string_view key) const {
   if (key.empty()) return *this;
   if (const auto problem = path_problem(key); !problem.empty()) {
     throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("\"{}\" can't be a key below {}: {}", key, str(), problem));
+                fmt::format("\"{}\" can't be a key below {}: {}", printable(key), str(), problem));
   }
   Uri joined = *this;
   if (!joined.path.empty() && !joined.path.ends_with('/')) joined.path += '/';
