@@ -10,8 +10,9 @@
 
 namespace musher {
 
-/// `model.tar.gz`: the weights as `model.safetensors` (TorchScript models: `model.pt`), `classes.json` (a list of names),
-/// `preprocessing.json`, `metrics.json`, `musher.json` (format version, model name, input shape). docs/formats.md
+/// `model.tar.gz`: the weights as `model.safetensors` (TorchScript models: `model.pt`),
+/// `classes.json` (a list of names), `preprocessing.json`, `metrics.json`, `musher.json` (format
+/// version, model name, input shape). docs/formats.md
 struct ArtifactContents {
   std::string model_name;
   std::vector<std::int64_t> input_shape;
@@ -21,6 +22,7 @@ struct ArtifactContents {
 };
 
 /// Writes and then commits it whole, or leaves nothing. Byte-identical for the same contents.
-void write_artifact(ObjectStore& store, const std::string& key, Model& model, const ArtifactContents& contents);
+void write_artifact(ObjectStore& store, const std::string& key, Model& model,
+                    const ArtifactContents& contents);
 
 }  // namespace musher

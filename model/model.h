@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,8 +15,12 @@ namespace musher {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-/// A network that the engine can train: built-in (torch::nn) or a user's TorchScript file. Not thread-safe; parameters and
-/// buffers are shared with whoever asked for them, so that writing to one changes the model.
+/// Takes bytes in order; may throw, which ends the writing.
+using ByteSink = std::function<void(std::span<const std::byte>)>;
+
+/// A network that the engine can train: built-in (torch::nn) or a user's TorchScript file. Not
+/// thread-safe; parameters and buffers are shared with whoever asked for them, so that writing to
+/// one changes the model.
 class Model {
  public:
   virtual ~Model() = default;
@@ -30,22 +37,27 @@ class Model {
 
   /// `script` when write_script() makes sense, i.e. a TorchScript model.
   virtual bool is_script() const = 0;
-  /// The TorchScript file with the present weights. REQUIRES: is_script().
-  virtual void write_script(const std::string& path) const = 0;
+  /// The bytes of the TorchScript file with the present weights, the same at each call. REQUIRES:
+  /// is_script().
+  virtual void write_script(const ByteSink& sink) const = 0;
 };
 
 struct ModelSpec {
-  std::string name;  ///< convnet, multilayer_perceptron, resnet18, resnet34, resnet50, or a local path of a TorchScript file
+  /// convnet, multilayer_perceptron (hidden layers of 512, 512) or with widths
+  /// multilayer_perceptron:4096,4096, resnet18, resnet34, resnet50, or the local path of a
+  /// TorchScript file.
+  std::string name;
   std::int64_t classes = 0;
   std::vector<std::int64_t> input_shape;  ///< of one sample
   std::uint64_t seed = 0;                 ///< of the initial weights: the same on every rank
 };
 
-/// kInvalidArgument for a name that is none of these; for a TorchScript file, whether it takes input_shape and returns
-/// [N, classes] is tried once.
+/// kInvalidArgument for a name that is none of these; for a TorchScript file, whether it takes
+/// input_shape and returns [N, classes] is tried once.
 std::unique_ptr<Model> make_model(const ModelSpec& spec);
 
-/// A hash of names, shapes and dtypes of parameters and buffers: checkpoints of another model are told by it.
+/// A hash of names, shapes and dtypes of parameters and buffers: checkpoints of another model are
+/// told by it.
 std::uint64_t model_fingerprint(Model& model);
 
 }  // namespace musher

@@ -1,0 +1,107 @@
+#include "model/layers.h"
+
+#include <cmath>
+#include <utility>
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/batch_norm.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/ranges.h>
+
+#include "common/checksum.h"
+#include "common/error.h"
+
+namespace musher {
+
+at::Tensor TensorTable::parameter(const std::string& name, at::Tensor value) {
+  value.requires_grad_(true);
+  parameters_.emplace_back(name, value);
+  return value;
+}
+
+at::Tensor TensorTable::normal(const std::string& name, at::IntArrayRef shape, double deviation) {
+  auto generator = at::detail::createCPUGenerator(hash64(name, seed_));
+  return parameter(name, at::empty(shape, at::kFloat).normal_(0.0, deviation, generator));
+}
+
+at::Tensor TensorTable::uniform(const std::string& name, at::IntArrayRef shape, double bound) {
+  auto generator = at::detail::createCPUGenerator(hash64(name, seed_));
+  return parameter(name, at::empty(shape, at::kFloat).uniform_(-bound, bound, generator));
+}
+
+at::Tensor TensorTable::constant(const std::string& name, at::IntArrayRef shape, double value) {
+  return parameter(name, at::full(shape, value, at::kFloat));
+}
+
+at::Tensor TensorTable::buffer(const std::string& name, const at::Tensor& value) {
+  buffers_.emplace_back(name, value);
+  return value;
+}
+
+void BuiltInModel::write_script(const ByteSink&) const {
+  throw Error(ErrorCode::kInternal, "write_script: a built-in model has no TorchScript form");
+}
+
+Convolution::Convolution(TensorTable& tensors, const std::string& name, const Options& options)
+    : stride(options.stride), padding(options.padding) {
+  const auto channels = options.initial == Initial::kFanOut ? options.out : options.in;
+  const double fan = static_cast<double>(channels * options.kernel * options.kernel);
+  weight =
+      tensors.normal(name + ".weight", {options.out, options.in, options.kernel, options.kernel},
+                     std::sqrt(2.0 / fan));
+  if (options.bias) bias = tensors.constant(name + ".bias", {options.out}, 0.0);
+}
+
+at::Tensor Convolution::forward(const at::Tensor& x) const {
+  return at::conv2d(x, weight, bias, stride, padding);
+}
+
+BatchNorm::BatchNorm(TensorTable& tensors, const std::string& name, std::int64_t channels)
+    : weight(tensors.constant(name + ".weight", {channels}, 1.0)),
+      bias(tensors.constant(name + ".bias", {channels}, 0.0)),
+      running_mean(tensors.buffer(name + ".running_mean", at::zeros({channels}, at::kFloat))),
+      running_var(tensors.buffer(name + ".running_var", at::ones({channels}, at::kFloat))),
+      batches(tensors.buffer(name + ".num_batches_tracked", at::zeros({}, at::kLong))) {}
+
+at::Tensor BatchNorm::forward(const at::Tensor& x, bool training) const {
+  if (training) {
+    at::NoGradGuard no_grad;
+    at::Tensor count = batches;
+    count.add_(1);
+  }
+  return at::batch_norm(x, weight, bias, running_mean, running_var, training, 0.1, 1e-5, true);
+}
+
+Linear::Linear(TensorTable& tensors, const std::string& name, std::int64_t in, std::int64_t out,
+               Initial initial) {
+  const double fan = static_cast<double>(in);
+  if (initial == Initial::kTorch) {
+    weight = tensors.uniform(name + ".weight", {out, in}, 1.0 / std::sqrt(fan));
+    bias = tensors.uniform(name + ".bias", {out}, 1.0 / std::sqrt(fan));
+    return;
+  }
+  const double deviation = initial == Initial::kFanIn ? std::sqrt(2.0 / fan) : 0.01;
+  weight = tensors.normal(name + ".weight", {out, in}, deviation);
+  bias = tensors.constant(name + ".bias", {out}, 0.0);
+}
+
+at::Tensor Linear::forward(const at::Tensor& x) const {
+  return at::linear(x, weight, bias);
+}
+
+void require_image(const ModelSpec& spec) {
+  bool image = spec.input_shape.size() == 3;
+  for (const auto size : spec.input_shape) image = image && size > 0;
+  if (image) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("model {} takes images of shape [channels, height, width], not [{}]",
+                          spec.name, fmt::join(spec.input_shape, ", ")));
+}
+
+}  // namespace musher

@@ -1,0 +1,107 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "model/model.h"
+
+namespace musher {
+
+/// The parameters and buffers of a built-in model in the order in which its layers were made.
+/// Initial values are a function of (seed, name) alone: the same on every rank, and LibTorch's
+/// global generator is neither read nor moved.
+class TensorTable {
+ public:
+  explicit TensorTable(std::uint64_t seed) : seed_(seed) {}
+
+  at::Tensor normal(const std::string& name, at::IntArrayRef shape, double deviation);
+  at::Tensor uniform(const std::string& name, at::IntArrayRef shape, double bound);
+  at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value);
+  at::Tensor buffer(const std::string& name, const at::Tensor& value);
+
+  const NamedTensors& parameters() const { return parameters_; }
+  const NamedTensors& buffers() const { return buffers_; }
+
+ private:
+  at::Tensor parameter(const std::string& name, at::Tensor value);
+
+  std::uint64_t seed_;
+  NamedTensors parameters_;
+  NamedTensors buffers_;
+};
+
+/// A built-in model's common half: its tensors and its mode.
+class BuiltInModel : public Model {
+ public:
+  NamedTensors parameters() override { return tensors_.parameters(); }
+  NamedTensors buffers() override { return tensors_.buffers(); }
+  void train(bool on) override { training_ = on; }
+  bool is_script() const override { return false; }
+  void write_script(const ByteSink& sink) const override;
+
+ protected:
+  explicit BuiltInModel(std::uint64_t seed) : tensors_(seed) {}
+
+  TensorTable tensors_;
+  bool training_ = true;
+};
+
+/// Square kernel; `<name>.weight` [out, in, k, k] and, with bias, `<name>.bias` [out].
+struct Convolution {
+  enum class Initial {
+    kFanOut,  ///< He et al. 2015 by fan-out, as torchvision's ResNets
+    kFanIn,   ///< He et al. 2015 by fan-in
+  };
+  struct Options {
+    std::int64_t in = 0;
+    std::int64_t out = 0;
+    std::int64_t kernel = 3;
+    std::int64_t stride = 1;
+    std::int64_t padding = 0;
+    bool bias = false;
+    Initial initial = Initial::kFanOut;
+  };
+
+  Convolution(TensorTable& tensors, const std::string& name, const Options& options);
+  at::Tensor forward(const at::Tensor& x) const;
+
+  at::Tensor weight;
+  at::Tensor bias;  ///< undefined without
+  std::int64_t stride;
+  std::int64_t padding;
+};
+
+/// Over [N, C, H, W], momentum 0.1 and epsilon 1e-5 as in PyTorch.
+struct BatchNorm {
+  BatchNorm(TensorTable& tensors, const std::string& name, std::int64_t channels);
+  at::Tensor forward(const at::Tensor& x, bool training) const;
+
+  at::Tensor weight;
+  at::Tensor bias;
+  at::Tensor running_mean;
+  at::Tensor running_var;
+  at::Tensor batches;  ///< int64 scalar
+};
+
+struct Linear {
+  enum class Initial {
+    kTorch,  ///< torch.nn.Linear's own: uniform within 1/√in, the bias too
+    kFanIn,  ///< He et al. 2015 by fan-in, bias 0: before a ReLU
+    kSmall,  ///< deviation 0.01, bias 0: logits start near 0, the loss near ln(classes)
+  };
+  Linear(TensorTable& tensors, const std::string& name, std::int64_t in, std::int64_t out,
+         Initial initial);
+  at::Tensor forward(const at::Tensor& x) const;
+
+  at::Tensor weight;
+  at::Tensor bias;
+};
+
+/// [C, H, W] with all at least 1, else kInvalidArgument naming `model`.
+void require_image(const ModelSpec& spec);
+
+}  // namespace musher

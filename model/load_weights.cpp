@@ -1,0 +1,68 @@
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "common/error.h"
+#include "model/weights.h"
+
+namespace musher {
+namespace {
+
+constexpr std::size_t kNamed = 5;  // of each kind in a message
+
+std::string some_of(const char* what, const std::vector<std::string>& names) {
+  if (names.empty()) return "";
+  const auto count = std::min(names.size(), kNamed);
+  const auto more = names.size() > count ? fmt::format(" and {} more", names.size() - count) : "";
+  return fmt::format("; {}: {}{}", what, fmt::join(names.begin(), names.begin() + count, ", "),
+                     more);
+}
+
+bool same_kind(at::ScalarType a, at::ScalarType b) {
+  return a == b || (c10::isFloatingType(a) && c10::isFloatingType(b));
+}
+
+std::string describe(const at::Tensor& tensor) {
+  return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()),
+                     fmt::join(tensor.sizes(), ","));
+}
+
+}  // namespace
+
+void load_weights(Model& model, const Safetensors& weights, const std::string& name) {
+  NamedTensors targets = model.parameters();
+  for (auto& buffer : model.buffers()) targets.push_back(std::move(buffer));
+
+  std::vector<std::string> missing, different, superfluous;
+  std::set<std::string> known;
+  for (const auto& [key, target] : targets) {
+    known.insert(key);
+    const auto found = weights.tensors.find(key);
+    if (found == weights.tensors.end()) {
+      missing.push_back(key);
+    } else if (found->second.sizes() != target.sizes() ||
+               !same_kind(found->second.scalar_type(), target.scalar_type())) {
+      different.push_back(
+          fmt::format("{} is {} and should be {}", key, describe(found->second), describe(target)));
+    }
+  }
+  for (const auto& [key, tensor] : weights.tensors) {
+    if (!known.contains(key)) superfluous.push_back(key);
+  }
+  if (!missing.empty() || !different.empty() || !superfluous.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("{} does not fit the model{}{}{}", name, some_of("missing", missing),
+                            some_of("of another shape or dtype", different),
+                            some_of("superfluous", superfluous)));
+  }
+  at::NoGradGuard no_grad;
+  for (auto& [key, target] : targets) target.copy_(weights.tensors.at(key));
+}
+
+}  // namespace musher

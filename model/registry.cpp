@@ -1,0 +1,38 @@
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "common/error.h"
+#include "model/convnet.h"
+#include "model/model.h"
+#include "model/multilayer_perceptron.h"
+#include "model/resnet.h"
+#include "model/torchscript.h"
+
+namespace musher {
+
+std::unique_ptr<Model> make_model(const ModelSpec& spec) {
+  if (spec.classes < 1) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("num_classes must be at least 1, not {}", spec.classes));
+  }
+  const std::string_view name = spec.name;
+  if (name == "convnet") return std::make_unique<ConvNet>(spec);
+  if (name == "resnet18") return std::make_unique<ResNet>(spec, 18);
+  if (name == "resnet34") return std::make_unique<ResNet>(spec, 34);
+  if (name == "resnet50") return std::make_unique<ResNet>(spec, 50);
+  if (name == "multilayer_perceptron" || name.starts_with("multilayer_perceptron:")) {
+    return std::make_unique<MultilayerPerceptron>(spec, MultilayerPerceptron::hidden_widths(name));
+  }
+  std::error_code none;
+  if (std::filesystem::is_regular_file(spec.name, none)) return load_torchscript(spec.name, spec);
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("model must be convnet, multilayer_perceptron, resnet18, resnet34, "
+                          "resnet50 or the path of "
+                          "a TorchScript file, not \"{}\"",
+                          spec.name));
+}
+
+}  // namespace musher

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "model/layers.h"
+
+namespace musher {
+
+/// ResNet (He et al., "Deep residual learning for image recognition", 2015) as torchvision has it:
+/// names, initial values and forward; ResNet-50 with the stride in the 3×3 convolution ("v1.5").
+/// The number of input channels is free.
+class ResNet : public BuiltInModel {
+ public:
+  /// `depth` is 18, 34 or 50.
+  ResNet(const ModelSpec& spec, int depth);
+  at::Tensor forward(const at::Tensor& inputs) override;
+
+ private:
+  struct Unit {
+    Convolution convolution;
+    BatchNorm norm;
+    at::Tensor forward(const at::Tensor& x, bool training) const;
+  };
+  struct Block {
+    std::vector<Unit> units;  ///< two 3×3, or 1×1, 3×3, 1×1
+    std::optional<Unit> downsample;
+    at::Tensor forward(const at::Tensor& x, bool training) const;
+  };
+
+  Unit unit(const std::string& convolution, const std::string& norm,
+            const Convolution::Options& options);
+  Block block(const std::string& name, std::int64_t in, std::int64_t planes, std::int64_t stride,
+              bool bottleneck);
+
+  std::optional<Unit> stem_;  ///< always there once constructed
+  std::vector<Block> blocks_;
+  std::optional<Linear> head_;  ///< likewise
+};
+
+}  // namespace musher

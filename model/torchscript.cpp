@@ -1,0 +1,137 @@
+#include "model/torchscript.h"
+
+#include <cctype>
+#include <exception>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/csrc/jit/serialization/export.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include "common/error.h"
+
+namespace musher {
+namespace {
+
+/// TorchScript's errors hold a C++ and a Python stack; the reason is the last line that says
+/// anything.
+std::string reason(const std::exception& exception) {
+  const auto* torch_error = dynamic_cast<const c10::Error*>(&exception);
+  std::string_view text = torch_error ? torch_error->what_without_backtrace() : exception.what();
+  if (const auto stack = text.find("\nException raised from"); stack != std::string_view::npos) {
+    text = text.substr(0, stack);
+  }
+  std::string_view best;
+  while (!text.empty()) {
+    const auto end = text.find('\n');
+    auto line = text.substr(0, end);
+    while (!line.empty() && std::isspace(static_cast<unsigned char>(line.front())))
+      line.remove_prefix(1);
+    while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())))
+      line.remove_suffix(1);
+    if (line.find_first_not_of("~^. <-") != std::string_view::npos) best = line;
+    if (end == std::string_view::npos) break;
+    text = text.substr(end + 1);
+  }
+  return std::string(best);
+}
+
+class TorchScriptModel : public Model {
+ public:
+  explicit TorchScriptModel(torch::jit::Module module) : module_(std::move(module)) {}
+
+  at::Tensor forward(const at::Tensor& inputs) override {
+    torch::jit::GraphOptimizerEnabledGuard plain(false);
+    return module_.forward({inputs}).toTensor();
+  }
+  NamedTensors parameters() override { return once_each(module_.named_parameters()); }
+  NamedTensors buffers() override { return once_each(module_.named_buffers()); }
+  void train(bool on) override { module_.train(on); }
+  bool is_script() const override { return true; }
+  void write_script(const ByteSink& sink) const override;
+
+ private:
+  /// A tensor that two modules share has two names: the first stands.
+  template <typename Named>
+  static NamedTensors once_each(const Named& named) {
+    NamedTensors tensors;
+    std::set<const void*> seen;
+    for (const auto& [name, value] : named) {
+      if (seen.insert(value.unsafeGetTensorImpl()).second) tensors.emplace_back(name, value);
+    }
+    return tensors;
+  }
+
+  torch::jit::Module module_;
+};
+
+void TorchScriptModel::write_script(const ByteSink& sink) const {
+  // The sink's exception must not cross LibTorch's zip writer: it is kept and thrown again when
+  // that one has given up.
+  std::exception_ptr failure;
+  const auto write = [&](const void* data, std::size_t size) -> std::size_t {
+    if (failure) return 0;
+    try {
+      sink({static_cast<const std::byte*>(data), size});
+      return size;
+    } catch (...) {
+      failure = std::current_exception();
+      return 0;
+    }
+  };
+  try {
+    torch::jit::ExportModule(module_, write);
+  } catch (const std::exception& e) {
+    if (!failure)
+      throw Error(ErrorCode::kInternal, "the TorchScript model can't be saved: " + reason(e));
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
+/// What is wrong with the model for this job; empty: nothing.
+std::string complaint(Model& model, const ModelSpec& spec) {
+  if (model.parameters().empty()) return "it has no parameters to train";
+  std::vector<std::int64_t> shape{2};
+  shape.insert(shape.end(), spec.input_shape.begin(), spec.input_shape.end());
+  at::NoGradGuard no_grad;
+  model.train(false);
+  const auto logits = model.forward(at::zeros(shape, at::kFloat));
+  model.train(true);
+  if (logits.sizes() == at::IntArrayRef{2, spec.classes}) return "";
+  return fmt::format("for inputs of shape [{}] its forward must return [2, {}], but returns [{}]",
+                     fmt::join(shape, ", "), spec.classes, fmt::join(logits.sizes(), ", "));
+}
+
+}  // namespace
+
+std::unique_ptr<Model> load_torchscript(const std::string& path, const ModelSpec& spec) {
+  std::unique_ptr<Model> model;
+  std::string wrong;
+  try {
+    model = std::make_unique<TorchScriptModel>(torch::jit::load(path, c10::Device(c10::kCPU)));
+  } catch (const std::exception& e) {
+    wrong = "it is no TorchScript file: " + reason(e);
+  }
+  if (model) {
+    try {
+      wrong = complaint(*model, spec);
+    } catch (const std::exception& e) {
+      wrong = fmt::format("its forward fails for inputs of shape [2, {}]: {}",
+                          fmt::join(spec.input_shape, ", "), reason(e));
+    }
+  }
+  if (!wrong.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("model {} can't be used: {}", path, wrong));
+  }
+  return model;
+}
+
+}  // namespace musher
