@@ -149,7 +149,6 @@ TEST(WebDataset, SamplesThatAreNotRightNameTarAndKey) {
   const auto expect_refused = [](std::initializer_list<std::string> parts, const Members& members) {
     MemoryStore store;
     store.put("t.tar", make_tar(members));
-    std::vector<std::string> all(parts);
     expect_error(ErrorCode::kInvalidArgument, {"s3://memory/data/t.tar: sample dir/7 "},
                  [&] { make_manifest(store, {}); });
     expect_error(ErrorCode::kInvalidArgument, parts, [&] { make_manifest(store, {}); });
