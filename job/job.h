@@ -22,13 +22,14 @@ enum class OptimizerKind { kSgd, kAdamW };
 enum class ScheduleKind { kConstant, kCosine };
 enum class Augmentation { kNone, kFlip, kCropFlip, kRandomResizedCrop };
 
-/// SageMaker's string map, typed and range-checked. A key that is not here is an error; the table in hyperparameters.cpp is
-/// the one place that knows names, types, ranges, defaults and help.
+/// SageMaker's string map, typed and range-checked. A key that is not here is an error; the table
+/// in hyperparameters.cpp is the one place that knows names, types, ranges, defaults and help.
 struct Hyperparameters {
-  std::string model = "resnet50";  ///< convnet, multilayer_perceptron, resnet18/34/50, or the URI of a TorchScript file
+  std::string model = "resnet50";  ///< convnet, multilayer_perceptron, resnet18/34/50, or the URI
+                                   ///< of a TorchScript file
   std::string initial_weights;     ///< URI of safetensors; empty: fresh by seed
   std::int64_t epochs = 10;
-  std::int64_t batch_size = 64;  ///< global, B
+  std::int64_t batch_size = 64;      ///< global, B
   std::int64_t virtual_workers = 8;  ///< V; divides B, at least the number of ranks
   std::uint64_t seed = 1;
   OptimizerKind optimizer = OptimizerKind::kSgd;
@@ -38,13 +39,15 @@ struct Hyperparameters {
   ScheduleKind lr_schedule = ScheduleKind::kCosine;
   double warmup_epochs = 0.0;
   double label_smoothing = 0.0;
-  std::int64_t image_size = 224;     ///< height and width of what the model is given
-  std::int64_t image_channels = 3;   ///< 1 or 3
-  std::vector<double> normalize_mean;  ///< one number per channel; default ImageNet's for 3, 0.5 for 1
+  std::int64_t image_size = 224;    ///< height and width of what the model is given
+  std::int64_t image_channels = 3;  ///< 1 or 3
+  std::vector<double>
+      normalize_mean;  ///< one number per channel; default ImageNet's for 3, 0.5 for 1
   std::vector<double> normalize_std;
   Augmentation augmentation = Augmentation::kFlip;
   std::int64_t num_classes = 0;  ///< 0: as many as the train channel has
-  std::int64_t checkpoint_every_steps = 0;  ///< 0: only on stop (and at the end of each epoch where there is a CheckpointConfig)
+  std::int64_t checkpoint_every_steps =
+      0;  ///< 0: only on stop (and at the end of each epoch where there is a CheckpointConfig)
   std::int64_t processes_per_instance = 1;
   double undecodable_limit = 0.01;  ///< share of the samples of an epoch that may be undecodable
   std::int64_t prefetch_bytes = 256 << 20;  ///< per rank
@@ -58,18 +61,19 @@ struct Job {
   Hyperparameters hyperparameters;
   Channel train;
   std::optional<Channel> validation;
-  Uri output;                        ///< OutputDataConfig.S3OutputPath
-  std::optional<Uri> checkpoints;    ///< CheckpointConfig.S3Uri
-  int ranks = 1;                     ///< InstanceCount × processes_per_instance, or --workers
+  Uri output;                      ///< OutputDataConfig.S3OutputPath
+  std::optional<Uri> checkpoints;  ///< CheckpointConfig.S3Uri
+  int ranks = 1;                   ///< InstanceCount × processes_per_instance, or --workers
   std::chrono::seconds max_runtime{86'400};
-  int retries = 0;                   ///< RetryStrategy.MaximumRetryAttempts
+  int retries = 0;  ///< RetryStrategy.MaximumRetryAttempts
   std::map<std::string, std::string> environment;
 
   /// `<output>/<name>/output/model.tar.gz`
   Uri artifact() const { return output.join(name + "/output/model.tar.gz"); }
 };
 
-/// One thing that is wrong with a job, e.g. {"HyperParameters.epochs", "must be a whole number from 1 to 100000, not \"ten\""}.
+/// One thing that is wrong with a job, e.g. {"HyperParameters.epochs", "must be a whole number from
+/// 1 to 100000, not \"ten\""}.
 struct JobError {
   std::string path;
   std::string message;
@@ -81,10 +85,13 @@ struct JobOrErrors {
   std::vector<JobError> errors;
 };
 
-/// From the JSON text of a CreateTrainingJob request. `workers` overrides the number of ranks (--workers). All errors at once,
-/// in the order of the file: JSON syntax with line and column, unknown fields with the nearest known one, wrong types, bad enum
-/// values, limits of SageMaker's model, hyperparameters, and what must hold between them.
-JobOrErrors parse_job(const std::string& json, std::optional<int> workers = std::nullopt);
+/// From the JSON text of a CreateTrainingJob request. `workers` overrides the number of ranks
+/// (--workers). All errors at once, in the order of the file: JSON syntax with line and column,
+/// unknown fields with the nearest known one, wrong types, bad enum values, limits of SageMaker's
+/// model, hyperparameters, and what must hold between them. `folder`, where it is given, is the one
+/// that the job file lies in: URIs that begin with `file://./` are relative to it.
+JobOrErrors parse_job(const std::string& json, std::optional<int> workers = std::nullopt,
+                      const std::string& folder = "");
 
 /// Errors as text, one a line: `path: message`.
 std::string to_text(const std::vector<JobError>& errors);

@@ -22,8 +22,8 @@ struct RequestOrErrors {
 };
 
 /// JSON text → message: syntax, names, types, enum values. No limits beyond those and no relations:
-/// that is validate_request().
-RequestOrErrors request_from_json(const std::string& json);
+/// that is validate_request(). `folder` as in parse_job().
+RequestOrErrors request_from_json(const std::string& json, const std::string& folder = "");
 
 /// Everything else: SageMaker's limits, hyperparameters, and what must hold between them. `workers`
 /// overrides the number of ranks, as in parse_job(). For a request that came over the wire this

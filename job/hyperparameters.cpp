@@ -1,0 +1,309 @@
+#include "job/hyperparameters.h"
+
+#include <charconv>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "common/error.h"
+#include "job/nearest.h"
+
+namespace musher {
+namespace {
+
+/// One line of the table. `set` returns what is wrong with a value, or nothing.
+struct Entry {
+  std::string name;
+  std::string type;
+  std::string range;
+  std::string standard;  ///< the default, as a person would write it
+  std::string help;
+  std::function<std::string(Hyperparameters&, const std::string&)> set;
+};
+
+template <typename T>
+std::optional<T> number_from(std::string_view text) {
+  T value{};
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (problem != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<double> real_from(std::string_view text) {
+  const auto value = number_from<double>(text);
+  return value && std::isfinite(*value) ? value : std::nullopt;
+}
+
+template <typename T>
+Entry whole(std::string name, T Hyperparameters::*member, T min, T max, std::string help) {
+  const std::string range = fmt::format("{} to {}", min, max);
+  return {std::move(name),
+          "whole number",
+          range,
+          fmt::format("{}", Hyperparameters{}.*member),
+          std::move(help),
+          [=](Hyperparameters& all, const std::string& text) -> std::string {
+            const auto value = number_from<T>(text);
+            if (!value || *value < min || *value > max) {
+              return fmt::format("must be a whole number from {}, not \"{}\"", range, text);
+            }
+            all.*member = *value;
+            return {};
+          }};
+}
+
+/// [min, max], or (min, …, or …, max) where the bound itself is out.
+struct Range {
+  double min;
+  double max;
+  bool above = false;  ///< min itself is out
+  bool below = false;  ///< max itself is out
+
+  bool contains(double x) const {
+    return (above ? x > min : x >= min) && (below ? x < max : x <= max);
+  }
+  std::string words() const {
+    return fmt::format("{}{} {}{}", above ? "above " : "", min, below ? "to below " : "to ", max);
+  }
+};
+
+Entry real(std::string name, double Hyperparameters::*member, Range range, std::string help) {
+  return {std::move(name),
+          "number",
+          range.words(),
+          fmt::format("{}", Hyperparameters{}.*member),
+          std::move(help),
+          [=](Hyperparameters& all, const std::string& text) -> std::string {
+            const auto value = real_from(text);
+            if (!value || !range.contains(*value)) {
+              return fmt::format("must be a number from {}, not \"{}\"", range.words(), text);
+            }
+            all.*member = *value;
+            return {};
+          }};
+}
+
+template <typename E>
+Entry choice(std::string name, E Hyperparameters::*member,
+             std::vector<std::pair<std::string, E>> values, std::string help) {
+  std::vector<std::string> names;
+  std::string standard;
+  for (const auto& [text, value] : values) {
+    names.push_back(text);
+    if (value == Hyperparameters{}.*member) standard = text;
+  }
+  const std::string range = fmt::format("{}", fmt::join(names, ", "));
+  return {std::move(name),
+          "one of",
+          range,
+          standard,
+          std::move(help),
+          [=](Hyperparameters& all, const std::string& text) -> std::string {
+            for (const auto& [candidate, value] : values) {
+              if (candidate != text) continue;
+              all.*member = value;
+              return {};
+            }
+            return fmt::format("must be one of {}, not \"{}\"", range, text);
+          }};
+}
+
+/// `0.5, 0.5, 0.5`, in brackets or not.
+Entry reals(std::string name, std::vector<double> Hyperparameters::*member, Range range,
+            std::string standard, std::string help) {
+  return {std::move(name),
+          "numbers",
+          "one per image channel, " + range.words(),
+          std::move(standard),
+          std::move(help),
+          [=](Hyperparameters& all, const std::string& text) -> std::string {
+            const std::string wrong = fmt::format(
+                "must be one number per image channel, with commas between, each {}, not \"{}\"",
+                range.words(), text);
+            const bool brackets = text.starts_with('[');
+            if (brackets && !text.ends_with(']')) return wrong;
+            std::vector<double> values;
+            std::string_view rest(text);
+            if (brackets) rest = rest.substr(1, rest.size() - 2);
+            while (true) {
+              const std::size_t comma = std::min(rest.find(','), rest.size());
+              std::string_view part = rest.substr(0, comma);
+              while (part.starts_with(' ')) part.remove_prefix(1);
+              while (part.ends_with(' ')) part.remove_suffix(1);
+              const auto value = real_from(part);
+              if (!value || !range.contains(*value)) return wrong;
+              values.push_back(*value);
+              if (comma == rest.size()) break;
+              rest.remove_prefix(comma + 1);
+            }
+            all.*member = std::move(values);
+            return {};
+          }};
+}
+
+const std::vector<std::string>& built_in_models() {
+  static const std::vector<std::string> names = {"convnet", "multilayer_perceptron", "resnet18",
+                                                 "resnet34", "resnet50"};
+  return names;
+}
+
+std::string uri_problem(const std::string& text) {
+  try {
+    Uri::parse(text);
+    return {};
+  } catch (const Error& e) {
+    return e.what();
+  }
+}
+
+std::string set_model(Hyperparameters& all, const std::string& text) {
+  if (text.find("://") != std::string::npos) {
+    if (const std::string problem = uri_problem(text); !problem.empty()) return problem;
+  } else {
+    bool known = false;
+    for (const std::string& name : built_in_models()) known = known || name == text;
+    if (!known) {
+      return fmt::format(
+          "must be one of {} or the URI of a TorchScript file, not \"{}\"{}",
+          fmt::join(built_in_models(), ", "), text,
+          nearest(text, built_in_models()).empty() ? "" : suggestion(text, built_in_models()));
+    }
+  }
+  all.model = text;
+  return {};
+}
+
+std::string set_initial_weights(Hyperparameters& all, const std::string& text) {
+  if (!text.empty()) {
+    if (const std::string problem = uri_problem(text); !problem.empty()) return problem;
+  }
+  all.initial_weights = text;
+  return {};
+}
+
+Entry virtual_workers() {
+  Entry entry =
+      whole<std::int64_t>("virtual_workers", &Hyperparameters::virtual_workers, 1, 1'000'000,
+                          "V: the data streams that each epoch is dealt to; divides batch_size, "
+                          "and is at least the number of ranks. The "
+                          "batches depend on it, so keep it when you resume");
+  entry.standard = "the smallest divisor of batch_size from max(8, ranks) on";
+  return entry;
+}
+
+std::vector<Entry> make_table() {
+  using H = Hyperparameters;
+  constexpr std::int64_t kMany = 1'000'000'000;
+  return {
+      {"model", "text", "convnet, multilayer_perceptron, resnet18, resnet34, resnet50, or a URI",
+       "resnet50", "a built-in model, or the URI of a TorchScript file", set_model},
+      {"initial_weights", "URI", "s3:// or file://", "none: fresh, by seed",
+       "weights to begin with, in safetensors", set_initial_weights},
+      whole<std::int64_t>("epochs", &H::epochs, 1, 100'000,
+                          "how often the train channel is gone through"),
+      whole<std::int64_t>("batch_size", &H::batch_size, 1, 10'000'000,
+                          "B: samples of one optimizer step, over all ranks together"),
+      virtual_workers(),
+      whole<std::uint64_t>(
+          "seed", &H::seed, 0, std::numeric_limits<std::uint64_t>::max(),
+          "of every random choice: fresh weights, the order of samples, augmentation"),
+      choice<OptimizerKind>("optimizer", &H::optimizer,
+                            {{"sgd", OptimizerKind::kSgd}, {"adamw", OptimizerKind::kAdamW}},
+                            "how a step is made"),
+      real("learning_rate", &H::learning_rate, {0, 1000, true}, "at its peak, after warm-up"),
+      real("momentum", &H::momentum, {0, 1, false, true}, "of sgd; adamw does not use it"),
+      real("weight_decay", &H::weight_decay, {0, 100}, "L2 for sgd, decoupled for adamw"),
+      choice<ScheduleKind>(
+          "lr_schedule", &H::lr_schedule,
+          {{"constant", ScheduleKind::kConstant}, {"cosine", ScheduleKind::kCosine}},
+          "cosine goes to zero at the last step"),
+      real("warmup_epochs", &H::warmup_epochs, {0, 100'000},
+           "over which the learning rate rises linearly; a fraction is fine; at most epochs"),
+      real("label_smoothing", &H::label_smoothing, {0, 1, false, true}, "of the cross-entropy"),
+      whole<std::int64_t>("image_size", &H::image_size, 1, 8192,
+                          "height and width of what the model is given, in pixels"),
+      Entry{"image_channels", "one of", "1, 3", "3", "1 for grey, 3 for RGB",
+            [](H& all, const std::string& text) -> std::string {
+              if (text != "1" && text != "3")
+                return fmt::format("must be 1 or 3, not \"{}\"", text);
+              all.image_channels = text[0] - '0';
+              return {};
+            }},
+      reals("normalize_mean", &H::normalize_mean, {-1000, 1000},
+            "0.485, 0.456, 0.406; 0.5 for grey", "subtracted from pixels, which are 0 to 1"),
+      reals("normalize_std", &H::normalize_std, {0, 1000, true},
+            "0.229, 0.224, 0.225; 0.5 for grey", "pixels are divided by it after that"),
+      choice<Augmentation>("augmentation", &H::augmentation,
+                           {{"none", Augmentation::kNone},
+                            {"flip", Augmentation::kFlip},
+                            {"crop_flip", Augmentation::kCropFlip},
+                            {"random_resized_crop", Augmentation::kRandomResizedCrop}},
+                           "what is done to training images; random_resized_crop flips too"),
+      whole<std::int64_t>("num_classes", &H::num_classes, 0, 10'000'000,
+                          "0: as many as the train channel has"),
+      whole<std::int64_t>("checkpoint_every_steps", &H::checkpoint_every_steps, 0, kMany,
+                          "0: on stop, and at the end of each epoch; needs a CheckpointConfig"),
+      whole<std::int64_t>("processes_per_instance", &H::processes_per_instance, 1, 1024,
+                          "ranks per host: InstanceCount times this many train together"),
+      real("undecodable_limit", &H::undecodable_limit, {0, 1},
+           "share of an epoch's samples that may be undecodable before the job fails"),
+      whole<std::int64_t>("prefetch_bytes", &H::prefetch_bytes, 1 << 20, std::int64_t{1} << 40,
+                          "of data read ahead, per rank"),
+      whole<std::int64_t>("data_threads", &H::data_threads, 1, 256,
+                          "per rank, that decode and transform"),
+      whole<std::int64_t>("heartbeat_timeout_seconds", &H::heartbeat_timeout_seconds, 1, 3600,
+                          "a rank that is silent for so long is taken for dead"),
+  };
+}
+
+const std::vector<Entry>& table() {
+  static const std::vector<Entry> entries = make_table();
+  return entries;
+}
+
+/// SageMaker's Python SDK writes each value as JSON, so that a string comes in quotes of its own.
+std::string unquoted(const std::string& text) {
+  if (text.size() < 2 || !text.starts_with('"') || !text.ends_with('"')) return text;
+  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return json.is_string() ? json.get<std::string>() : text;
+}
+
+}  // namespace
+
+Hyperparameters read_hyperparameters(const std::map<std::string, std::string>& values,
+                                     std::vector<JobError>& errors) {
+  Hyperparameters result;
+  std::vector<std::string> names;
+  for (const Entry& entry : table()) names.push_back(entry.name);
+  for (const auto& [name, text] : values) {
+    const Entry* entry = nullptr;
+    for (const Entry& candidate : table()) {
+      if (candidate.name == name) entry = &candidate;
+    }
+    const std::string path = "HyperParameters." + name;
+    if (entry == nullptr) {
+      errors.push_back({path, "is not a known hyperparameter" + suggestion(name, names)});
+      continue;
+    }
+    const std::string problem = entry->set(result, unquoted(text));
+    if (!problem.empty()) errors.push_back({path, problem});
+  }
+  return result;
+}
+
+std::string hyperparameter_help() {
+  std::string help;
+  for (const Entry& entry : table()) {
+    help += fmt::format("{}\n    {} ({}), default {}\n    {}\n", entry.name, entry.type,
+                        entry.range, entry.standard.empty() ? "none" : entry.standard, entry.help);
+  }
+  return help;
+}
+
+}  // namespace musher

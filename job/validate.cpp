@@ -1,0 +1,259 @@
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "common/error.h"
+#include "job/hyperparameters.h"
+#include "job/limits.h"
+#include "job/nearest.h"
+#include "job/request.h"
+
+namespace musher {
+namespace {
+
+constexpr int kMostRanks = 100'000;
+
+/// Builds the job beside the list of what is wrong; the job counts only where the list stays empty.
+class Validation {
+ public:
+  Validation(const v1::CreateTrainingJobRequest& request, std::optional<int> workers)
+      : request_(request), workers_(workers) {}
+
+  JobOrErrors run() {
+    check_limits(request_, errors_);
+    job_.name = request_.training_job_name();
+    algorithm();
+    channels();
+    locations();
+    limits_of_the_run();
+    const std::map<std::string, std::string> values(request_.hyper_parameters().begin(),
+                                                    request_.hyper_parameters().end());
+    const std::size_t before = errors_.size();
+    job_.hyperparameters = read_hyperparameters(values, errors_);
+    ranks();
+    // Relations between values that are wrong by themselves would only add noise.
+    if (errors_.size() == before) relations();
+    if (!errors_.empty()) return {std::nullopt, std::move(errors_)};
+    return {std::move(job_), {}};
+  }
+
+ private:
+  void algorithm() {
+    const auto& algorithm = request_.algorithm_specification();
+    constexpr std::string_view kTask = "image-classification";
+    if (!algorithm.algorithm_name().empty() && algorithm.algorithm_name() != kTask) {
+      error("AlgorithmSpecification.AlgorithmName",
+            fmt::format("must be \"{}\", the one task there is, or be left out, not \"{}\"", kTask,
+                        algorithm.algorithm_name()));
+    }
+    if (!algorithm.training_image().empty()) {
+      error("AlgorithmSpecification.TrainingImage",
+            "Musher runs no containers; leave it out, and name the model in HyperParameters.model");
+    }
+    input_mode(algorithm.training_input_mode(), "AlgorithmSpecification.TrainingInputMode");
+  }
+
+  void input_mode(v1::AlgorithmSpecification::InputMode mode, const std::string& path) {
+    if (mode == v1::AlgorithmSpecification::Pipe) {
+      error(path, "Pipe is not offered; write File or FastFile, which both stream here");
+    }
+  }
+
+  void channels() {
+    std::map<std::string, std::string> seen;  // what it is used for → path of its name
+    for (int i = 0; i < request_.input_data_config_size(); ++i) {
+      const v1::Channel& channel = request_.input_data_config(i);
+      const std::string path = fmt::format("InputDataConfig[{}]", i);
+      const std::optional<Channel> read = this->channel(channel, path);
+      if (channel.channel_name().empty()) continue;  // said by the limits
+      const std::string use =
+          channel.channel_name() == "training" ? "train" : channel.channel_name();
+      if (use != "train" && use != "validation") {
+        error(path + ".ChannelName",
+              fmt::format("must be train (or training) or validation, not \"{}\"",
+                          channel.channel_name()));
+        continue;
+      }
+      const auto [other, first] = seen.emplace(use, path + ".ChannelName");
+      if (!first) {
+        error(path + ".ChannelName",
+              fmt::format("\"{}\" is there already, at {}", use, other->second));
+      } else if (read) {
+        use == "train" ? job_.train = *read : *(job_.validation = read);
+      }
+    }
+    if (request_.input_data_config_size() > 0 && seen.count("train") == 0) {
+      error("InputDataConfig", "must have a channel with the ChannelName train (or training)");
+    }
+  }
+
+  std::optional<Channel> channel(const v1::Channel& channel, const std::string& path) {
+    Channel result;
+    result.name = channel.channel_name() == "training" ? "train" : channel.channel_name();
+    input_mode(channel.input_mode(), path + ".InputMode");
+    if (channel.has_shuffle_config()) result.shuffle_seed = channel.shuffle_config().seed();
+    if (!channel.data_source().has_s3_data_source()) return std::nullopt;  // said by the limits
+    const auto& source = channel.data_source().s3_data_source();
+    const std::string at = path + ".DataSource.S3DataSource";
+    const auto type = source.s3_data_type();
+    if (type != v1::S3DataSource::DATA_TYPE_UNSPECIFIED && type != v1::S3DataSource::S3Prefix) {
+      error(at + ".S3DataType", fmt::format("{} is not offered; write S3Prefix",
+                                            v1::S3DataSource::DataType_Name(type)));
+    }
+    if (source.s3_data_distribution_type() == v1::S3DataSource::ShardedByS3Key) {
+      error(at + ".S3DataDistributionType",
+            "ShardedByS3Key is not offered: Musher deals the samples of every epoch to the ranks "
+            "itself; write "
+            "FullyReplicated or leave it out");
+    }
+    const std::optional<Uri> parsed = uri(source.s3_uri(), at + ".S3Uri");
+    if (!parsed) return std::nullopt;
+    result.uri = *parsed;
+    return result;
+  }
+
+  void locations() {
+    if (request_.has_output_data_config()) {
+      const auto output =
+          uri(request_.output_data_config().s3_output_path(), "OutputDataConfig.S3OutputPath");
+      if (output) job_.output = *output;
+    }
+    if (request_.has_checkpoint_config()) {
+      job_.checkpoints = uri(request_.checkpoint_config().s3_uri(), "CheckpointConfig.S3Uri");
+    }
+  }
+
+  /// Nothing for an empty text too, which the limits have named.
+  std::optional<Uri> uri(const std::string& text, const std::string& path) {
+    if (text.empty()) return std::nullopt;
+    if (text.starts_with("file://.")) {
+      error(
+          path,
+          fmt::format(
+              "\"{}\" is relative: `file://./…` works in a job file, from whose folder it counts; "
+              "elsewhere write file:///folder",
+              text));
+      return std::nullopt;
+    }
+    try {
+      return Uri::parse(text);
+    } catch (const Error& e) {
+      error(path, e.what());
+      return std::nullopt;
+    }
+  }
+
+  void limits_of_the_run() {
+    if (request_.stopping_condition().max_runtime_in_seconds() > 0) {
+      job_.max_runtime =
+          std::chrono::seconds(request_.stopping_condition().max_runtime_in_seconds());
+    }
+    job_.retries = request_.retry_strategy().maximum_retry_attempts();
+    job_.environment = {request_.environment().begin(), request_.environment().end()};
+  }
+
+  void ranks() {
+    if (workers_) {
+      job_.ranks = *workers_;
+      if (*workers_ < 1 || *workers_ > kMostRanks) {
+        error("--workers", fmt::format("must be 1 to {}, not {}", kMostRanks, *workers_));
+        job_.ranks = 1;
+      }
+      return;
+    }
+    const std::int64_t instances = std::max(1, request_.resource_config().instance_count());
+    const std::int64_t ranks = instances * job_.hyperparameters.processes_per_instance;
+    if (ranks > kMostRanks) {
+      error("ResourceConfig.InstanceCount",
+            fmt::format("{} instances of {} processes are more than {} ranks", instances,
+                        job_.hyperparameters.processes_per_instance, kMostRanks));
+      return;
+    }
+    if (ranks > 0) job_.ranks = static_cast<int>(ranks);
+  }
+
+  void relations() {
+    virtual_workers();
+    normalization();
+    const Hyperparameters& h = job_.hyperparameters;
+    if (h.warmup_epochs > static_cast<double>(h.epochs)) {
+      error("HyperParameters.warmup_epochs",
+            fmt::format("must be at most epochs, {}, not {}", h.epochs, h.warmup_epochs));
+    }
+    if (h.checkpoint_every_steps > 0 && !request_.has_checkpoint_config()) {
+      error("HyperParameters.checkpoint_every_steps",
+            "needs a CheckpointConfig, which says where checkpoints go");
+    }
+  }
+
+  void virtual_workers() {
+    Hyperparameters& h = job_.hyperparameters;
+    const std::string path = "HyperParameters.virtual_workers";
+    if (h.batch_size < job_.ranks) {
+      return error("HyperParameters.batch_size",
+                   fmt::format("must be at least the number of ranks, {}, not {}: it is the batch "
+                               "of all ranks together",
+                               job_.ranks, h.batch_size));
+    }
+    if (request_.hyper_parameters().count("virtual_workers") == 0) {
+      h.virtual_workers = default_virtual_workers(h.batch_size, job_.ranks);
+    } else if (h.batch_size % h.virtual_workers != 0) {
+      error(path, fmt::format("must divide batch_size, {}, which {} does not", h.batch_size,
+                              h.virtual_workers));
+    } else if (h.virtual_workers < job_.ranks) {
+      error(path, fmt::format("must be at least the number of ranks, {}, not {}", job_.ranks,
+                              h.virtual_workers));
+    }
+  }
+
+  /// The smallest divisor of B that is at least max(8, ranks), else B. Up to 8 ranks it does not
+  /// depend on their number, so that the batches are the same on 1, 2, 4 or 8; more than 8 streams
+  /// would make each shorter for no gain.
+  static std::int64_t default_virtual_workers(std::int64_t batch_size, int ranks) {
+    for (std::int64_t v = std::max(8, ranks); v < batch_size; ++v) {
+      if (batch_size % v == 0) return v;
+    }
+    return batch_size;
+  }
+
+  void normalization() {
+    Hyperparameters& h = job_.hyperparameters;
+    const bool colour = h.image_channels == 3;
+    // ImageNet's, as torchvision's weights expect.
+    fill(h.normalize_mean, "normalize_mean",
+         colour ? std::vector{0.485, 0.456, 0.406} : std::vector{0.5});
+    fill(h.normalize_std, "normalize_std",
+         colour ? std::vector{0.229, 0.224, 0.225} : std::vector{0.5});
+  }
+
+  void fill(std::vector<double>& values, const std::string& name, std::vector<double> standard) {
+    if (values.empty()) values = standard;
+    if (values.size() != standard.size()) {
+      error("HyperParameters." + name,
+            fmt::format("must have as many numbers as image_channels, {}, not {}", standard.size(),
+                        values.size()));
+    }
+  }
+
+  void error(std::string path, std::string message) {
+    errors_.push_back({std::move(path), std::move(message)});
+  }
+
+  const v1::CreateTrainingJobRequest& request_;
+  const std::optional<int> workers_;
+  Job job_;
+  std::vector<JobError> errors_;
+};
+
+}  // namespace
+
+JobOrErrors validate_request(const v1::CreateTrainingJobRequest& request,
+                             std::optional<int> workers) {
+  return Validation(request, workers).run();
+}
+
+}  // namespace musher
