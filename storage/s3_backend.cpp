@@ -1,6 +1,7 @@
 #include <array>
 #include <cerrno>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 
 #include <arrow/filesystem/s3fs.h>
@@ -22,24 +23,31 @@ constexpr milliseconds kAbortLimit{5'000};
 /// object.
 constexpr std::int64_t kErrorDocument = 64 << 10;
 
-/// The AWS SDK's state. It can be brought up once in a process and must go down before the SDK's
-/// own statics do: hence a function's static, made at the first use of S3, so that a process that
-/// reads files only never has it.
-class S3Runtime {
- public:
-  static void ensure() { static const S3Runtime runtime; }
+void bring_up_s3() {
+  arrow::fs::S3GlobalOptions options;
+  options.log_level = arrow::fs::S3LogLevel::Off;
+  options.num_event_loop_threads = 1;
+  options.install_sigpipe_handler = true;  // TLS on a connection that the server closed raises it
+  const arrow::Status status = arrow::fs::InitializeS3(options);
+  if (!status.ok()) throw Error(ErrorCode::kInternal, one_line(status.message()));
+}
 
- private:
-  S3Runtime() {
-    arrow::fs::S3GlobalOptions options;
-    options.log_level = arrow::fs::S3LogLevel::Off;
-    options.num_event_loop_threads = 1;
-    options.install_sigpipe_handler = true;  // TLS on a connection that the server closed raises it
-    const arrow::Status status = arrow::fs::InitializeS3(options);
-    if (!status.ok()) throw Error(ErrorCode::kInternal, one_line(status.message()));
-  }
-  ~S3Runtime() { (void)arrow::fs::EnsureS3Finalized(); }
+struct S3Finalizer {
+  ~S3Finalizer() { (void)arrow::fs::EnsureS3Finalized(); }
 };
+
+/// The AWS SDK comes up once in a process, at the first use of S3, and must go down before its
+/// statics do: statics of these functions, then, destroyed at exit in reverse order. The finalizer
+/// is made after the first file system, since making that makes a static of Arrow's that finalizing
+/// needs.
+arrow::Result<std::shared_ptr<arrow::fs::S3FileSystem>> make_s3_files(
+    const std::function<arrow::fs::S3Options()>& options) {
+  static std::once_flag up;
+  std::call_once(up, bring_up_s3);
+  auto files = arrow::fs::S3FileSystem::Make(options());
+  static const S3Finalizer down;
+  return files;
+}
 
 struct Endpoint {
   std::string scheme = "https";
@@ -155,8 +163,7 @@ class S3Writer : public ObjectWriter {
 std::shared_ptr<arrow::fs::FileSystem> S3Backend::files() {
   std::lock_guard lock(mutex_);
   if (!files_) {
-    S3Runtime::ensure();
-    auto made = arrow::fs::S3FileSystem::Make(s3_options(config_));
+    auto made = make_s3_files([this] { return s3_options(config_); });
     if (!made.ok()) {
       throw Error(ErrorCode::kInternal,
                   fmt::format("can't set up S3: {}", one_line(made.status().message())));
