@@ -18,8 +18,6 @@ import processes
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "fashion-mnist"
-MUSHER = ROOT / "build" / "bin" / "musher"
-HOME = ROOT / "build" / "quickstart"
 BUCKET = "musher-quickstart"
 WANTED_ACCURACY = 0.91
 
@@ -73,12 +71,14 @@ def free_port():
 class Coordinator:
     """`musher serve`, and the client's commands against it."""
 
-    def __init__(self, started, environment):
+    def __init__(self, started, musher, home, environment):
         self.environment = environment
         self._started = started
+        self._musher = str(musher)
+        self._home = home
         self.address = f"127.0.0.1:{free_port()}"
-        self._log = HOME / "coordinator.log"
-        command = [MUSHER, "serve", "--state", HOME / "state", "--listen", self.address]
+        self._log = home / "coordinator.log"
+        command = [musher, "serve", "--state", home / "state", "--listen", self.address]
         self._process = started.start(command, env=environment, log=self._log)
         deadline = time.monotonic() + 30
         while self.run("list").returncode != 0:
@@ -87,13 +87,13 @@ class Coordinator:
             time.sleep(0.1)
 
     def command(self, *words):
-        return [str(MUSHER), *words, "--coordinator", self.address]
+        return [self._musher, *words, "--coordinator", self.address]
 
     def run(self, *words, timeout=60):
         return self._started.run(self.command(*words), env=self.environment, timeout=timeout)
 
     def submit(self, job):
-        path = HOME / "job.json"
+        path = self._home / "job.json"
         path.write_text(json.dumps(job, indent=2))
         done = self.run("submit", str(path))
         if done.returncode != 0:
@@ -136,17 +136,17 @@ def train(coordinator, name):
     return description, time.monotonic() - began
 
 
-def report(server, description, seconds):
+def report(server, description, seconds, home):
     metrics = {point["MetricName"]: point["Value"] for point in description.get("FinalMetricDataList", [])}
     accuracy = metrics.get("validation:accuracy")
     artifact = description["ModelArtifacts"]["S3ModelArtifacts"]
-    copy = HOME / "model.tar.gz"
+    copy = home / "model.tar.gz"
     server.client().download_file(BUCKET, artifact.removeprefix(f"s3://{BUCKET}/"), str(copy))
     if accuracy is None:
         raise Failed(f"the job has no validation:accuracy among {sorted(metrics)}")
     print(f"\nTrained in {seconds:.0f} s with {description['ResourceConfig']['InstanceCount']} workers.\n"
           f"Artifact:          {artifact}\n"
-          f"                   (a copy: {copy.relative_to(ROOT)})\n"
+          f"                   (a copy: {copy})\n"
           f"Held-out accuracy: {accuracy:.4f}", flush=True)
     if accuracy < WANTED_ACCURACY:
         raise Failed(f"held-out accuracy {accuracy:.4f} is below {WANTED_ACCURACY}")
@@ -162,15 +162,15 @@ What to try next
 README.md has your own data, several machines and the other commands."""
 
 
-def stay(coordinator, server):
+def stay(coordinator, server, home):
     """Until a signal. The file holds the server's keys, so it is the user's alone."""
-    path = HOME / "environment"
+    path = home / "environment"
     path.unlink(missing_ok=True)
     lines = {**server.env(), "MUSHER_COORDINATOR": coordinator.address}
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.writelines(f"export {name}={shlex.quote(value)}\n" for name, value in lines.items())
     say(f"Coordinator at {coordinator.address}, S3 at {server.endpoint}. In another shell: "
-        f". {path.relative_to(ROOT)}; build/bin/musher list. Ctrl-C ends both.")
+        f". {path}; build/bin/musher list. Ctrl-C ends both.")
     try:
         while server.running():
             time.sleep(1)
@@ -181,25 +181,28 @@ def stay(coordinator, server):
 def run(started, options):
     files = make_data(started)
     say("S3 server")
-    with S3Server(HOME / "s3") as server:
+    with S3Server(options.home / "s3") as server:
         upload(server, files)
-        coordinator = Coordinator(started, {**os.environ, **server.env()})
+        coordinator = Coordinator(started, options.build / "bin" / "musher", options.home, {**os.environ, **server.env()})
         name = coordinator.submit(job_on_s3(BUCKET, time.strftime("fashion-mnist-%Y%m%d-%H%M%S")))
         say(f"Job {name}")
         description, seconds = train(coordinator, name)
-        report(server, description, seconds)
+        report(server, description, seconds, options.home)
         print(NEXT, flush=True)
         if options.stay:
-            stay(coordinator, server)
+            stay(coordinator, server, options.home)
         started.end()  # before the S3 server
 
 
 def main():
     parser = argparse.ArgumentParser(prog="launch/quickstart")
     parser.add_argument("--stay", action="store_true", help="keep server and coordinator until Ctrl-C")
+    parser.add_argument("--build", type=Path, default=ROOT / "build", help="the build to use (default: %(default)s)")
+    parser.add_argument("--home", type=Path, help="folder for the bucket, the state and logs (default: BUILD/quickstart)")
     options = parser.parse_args()
-    HOME.mkdir(parents=True, exist_ok=True)
-    lock = open(HOME / "lock", "w")
+    options.home = options.home or options.build / "quickstart"
+    options.home.mkdir(parents=True, exist_ok=True)
+    lock = open(options.home / "lock", "w")
     processes.raise_on_signals()
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,105 @@
+"""The coordinator daemon over real S3: every command, the queue, restarts."""
+import json
+import signal
+import unittest
+
+from musher_testing import BUCKET, LIMIT, MusherTest, make_images, make_job, metrics_of
+
+
+class Daemon(MusherTest):
+    def setUp(self):
+        super().setUp()
+        self.start_s3()
+        self.samples = make_images(self.folder / "images")
+        self.upload(self.folder / "images", "data/train")
+        self.daemon = self.start_daemon()
+
+    def job(self, name, **options):
+        return make_job(name, f"s3://{BUCKET}/data/train", f"s3://{BUCKET}/jobs", **options)
+
+    def submit(self, name, *arguments, **options):
+        done = self.musher("submit", self.write_job(self.job(name, **options)), *arguments, code=0)
+        self.assertEqual(done.stdout, f"{name}\n", "the job's name and nothing else")
+
+    def wait_for_epoch(self, name):
+        def an_epoch_is_over():
+            return "each once" in (self.musher("status", name).stdout + self.musher("logs", name).stdout)
+        self.wait_until(an_epoch_is_over, LIMIT, "an epoch is over")
+
+    def test_a_job_from_submit_to_delete(self):
+        self.submit("first", validation=f"s3://{BUCKET}/data/train")
+        self.musher("watch", "first", code=0)
+        description = self.describe("first")
+        self.assertEqual(description["TrainingJobStatus"], "Completed")
+        self.assertEqual(description["ResourceConfig"]["InstanceCount"], 2)
+        statuses = [transition["Status"] for transition in description["SecondaryStatusTransitions"]]
+        self.assertEqual([status for status in statuses if status in ("Starting", "Downloading", "Training", "Uploading")],
+                         ["Starting", "Downloading", "Training", "Uploading"])
+        self.assertIn("validation:accuracy", metrics_of(description))
+        for field in ("CreationTime", "TrainingStartTime", "TrainingEndTime", "LastModifiedTime", "TrainingJobArn"):
+            self.assertIn(field, description)
+        self.assertTrue(self.weights(description))
+        self.assertEqual(self.keys("jobs/"), ["jobs/first/output/model.tar.gz"], "nothing half-written beside it")
+
+        listed = json.loads(self.musher("list", "--json", code=0).stdout)
+        self.assertEqual([one["TrainingJobName"] for one in listed["TrainingJobSummaries"]], ["first"])
+        self.assertNotEqual(self.musher("logs", "first", code=0).stdout, "")
+        self.musher("delete", "first", code=0)
+        self.assertNotEqual(self.musher("status", "first").returncode, 0)
+
+    def test_submit_wait_says_how_it_ended(self):
+        done = self.musher("submit", self.write_job(self.job("waited")), "--wait", "--json", code=0)
+        self.assertEqual(json.loads(done.stdout)["TrainingJobStatus"], "Completed")
+
+    def test_a_second_job_waits_for_the_first_and_then_runs(self):
+        self.submit("runs", epochs=100_000)
+        self.wait_for_epoch("runs")
+        self.submit("waits")
+        self.assertEqual(self.describe("waits")["SecondaryStatus"], "Pending")
+        self.musher("stop", "runs", code=0)
+        self.musher("watch", "runs", code=3)
+        self.musher("watch", "waits", code=0)
+
+    def test_stop_saves_the_model_and_may_be_repeated(self):
+        self.submit("endless", epochs=100_000)
+        self.wait_for_epoch("endless")
+        self.musher("stop", "endless", code=0)
+        self.musher("stop", "endless", code=0)
+        self.musher("watch", "endless", code=3)
+        description = self.describe("endless")
+        self.assertEqual(description["TrainingJobStatus"], "Stopped")
+        self.assertTrue(self.weights(description))
+        self.musher("stop", "endless", code=0)
+        self.assertEqual(list(self.children()), [self.daemon.pid], "the daemon and no worker")
+
+    def test_ctrl_c_on_watch_leaves_the_job_running(self):
+        self.submit("watched", epochs=100_000)
+        watch = self.start_musher("watch", "watched")
+        self.wait_until(lambda: watch.stderr_path.read_text() + watch.stdout_path.read_text(), LIMIT, "progress")
+        watch.send_signal(signal.SIGINT)
+        watch.wait(timeout=30)
+        self.assertEqual(self.describe("watched")["TrainingJobStatus"], "InProgress")
+
+    def test_all_is_there_after_a_restart(self):
+        self.submit("before")
+        self.musher("watch", "before", code=0)
+        described, logs = self.describe("before"), self.musher("logs", "before").stdout
+        self.stop_daemon(self.daemon)
+        self.assert_nothing_runs()
+        self.assertEqual(self.musher("list").returncode, 4, "out of reach")
+        self.daemon = self.start_daemon()
+        self.assertEqual(self.describe("before"), described)
+        self.assertEqual(self.musher("logs", "before").stdout, logs)
+
+    def test_two_daemons_do_not_share_a_state_or_a_port(self):
+        for what, arguments in {"state": ("--state", self.folder / "state", "--listen", "127.0.0.1:0"),
+                                "port": ("--state", self.folder / "other", "--listen", self.address)}.items():
+            with self.subTest(what):
+                done = self.musher("serve", *arguments, timeout=30)
+                self.assertEqual(done.returncode, 2 if what == "port" else done.returncode)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,55 @@
+"""A job that was stopped and resumed ends with the same bits as one that never was."""
+import unittest
+
+from musher_testing import BUCKET, LIMIT, MusherTest, make_images, make_job
+
+
+class Resume(MusherTest):
+    def setUp(self):
+        super().setUp()
+        self.start_s3()
+        make_images(self.folder / "images", per_class=60)
+        self.upload(self.folder / "images", "train")
+        self.start_daemon()
+
+    def job(self, name, checkpoints, **options):
+        options = {"epochs": 12, "augmentation": "crop_flip", "momentum": 0.9, "warmup_epochs": 1} | options
+        return make_job(name, f"s3://{BUCKET}/train", f"s3://{BUCKET}/jobs", checkpoints=checkpoints, **options)
+
+    def run_to_end(self, job, code=0):
+        self.musher("submit", self.write_job(job), "--wait", code=code)
+        return self.describe(job["TrainingJobName"])
+
+    def stop_midway(self, job):
+        """Stops once some epochs are over, and returns whether it was in time."""
+        name = job["TrainingJobName"]
+        self.musher("submit", self.write_job(job), code=0)
+        self.wait_until(lambda: self.musher("logs", name).stdout.count("each once") >= 2
+                        or self.musher("status", name).stdout.count("each once") >= 2, LIMIT, "two epochs are over")
+        self.musher("stop", name, code=0)
+        return self.musher("watch", name).returncode == 3
+
+    def test_stopped_and_resumed_is_bit_identical(self):
+        model = {"model": "resnet18", "image_size": 32, "epochs": 6}  # batch-norm statistics, and steps long enough to stop in
+        whole = self.run_to_end(self.job("whole", None, **model))
+        halves = f"s3://{BUCKET}/checkpoints/halves"
+        self.assertTrue(self.stop_midway(self.job("half", halves, **model)), "it was over before it could be stopped")
+        self.assertTrue(any(key.startswith("checkpoints/halves/") for key in self.keys()))
+        rest = self.run_to_end(self.job("rest", halves, **model))
+        half = self.describe("half")
+        self.assert_other_weights(self.weights(half), self.weights(whole))
+        self.assert_same_weights(self.weights(whole), self.weights(rest))
+        log = self.musher("logs", "rest").stdout + self.musher("status", "rest").stdout
+        self.assertNotIn("epoch 0:", log, "the first epochs were not trained again")
+
+    def test_a_checkpoint_of_another_model_is_refused(self):
+        place = f"s3://{BUCKET}/checkpoints/other"
+        self.run_to_end(self.job("convnet", place, epochs=1))
+        description = self.run_to_end(self.job("perceptron", place, model="multilayer_perceptron", epochs=1), code=1)
+        self.assertEqual(description["TrainingJobStatus"], "Failed")
+        self.assertRegex(description["FailureReason"], "checkpoint")
+        self.assertEqual(len(description["FailureReason"].strip().splitlines()), 1, description["FailureReason"])
+
+
+if __name__ == "__main__":
+    unittest.main()
