@@ -11,6 +11,7 @@
 #include "dataset/digest.h"
 #include "dataset/manifest.h"
 #include "job/job.h"
+#include "storage/config.h"
 #include "trainer/input/batch.h"
 
 namespace musher {
@@ -43,7 +44,8 @@ struct Membership {
   std::vector<std::string> classes;
   ChannelSummary train;
   std::optional<ChannelSummary> validation;
-  std::string resume_from;  ///< folder URI of the committed checkpoint to start from; empty: from the beginning
+  std::string resume_from;  ///< folder URI of the committed checkpoint to start from; empty: from
+                            ///< the beginning
   StorageConfig storage;
   double heartbeat_seconds = 1;
 };
@@ -62,8 +64,8 @@ struct MetricPoint {
 
 struct EpochResult {
   std::uint64_t epoch = 0;
-  Digest digest;       ///< reduced over ranks
-  Digest undecodable;  ///< likewise
+  Digest digest;                              ///< reduced over ranks
+  Digest undecodable;                         ///< likewise
   std::vector<std::string> undecodable_keys;  ///< of this rank
 };
 
@@ -84,8 +86,9 @@ struct Progress {
 struct Directives {
   bool stop = false;            ///< end at the next step boundary: checkpoint, artifact
   bool checkpoint_now = false;  ///< cleared when taken
-  bool stale = false;           ///< this rank belongs to an earlier generation or attempt: end without writing anything
-  std::string failure;          ///< the coordinator failed the job
+  bool stale = false;   ///< this rank belongs to an earlier generation or attempt: end without
+                        ///< writing anything
+  std::string failure;  ///< the coordinator failed the job
 };
 
 struct SliceWritten {
@@ -101,21 +104,25 @@ struct SliceWritten {
 
 enum class Outcome { kCompleted, kStopped, kFailed };
 
-/// The coordinator as a rank sees it, in plain structs: the only door to gRPC in the trainer. Thread-safe. Calls retry while
-/// the coordinator can't be reached, up to the deadline: it may be restarting. A background thread sends the heartbeat.
+/// The coordinator as a rank sees it, in plain structs: the only door to gRPC in the trainer.
+/// Thread-safe. Calls retry while the coordinator can't be reached, up to the deadline: it may be
+/// restarting. A background thread sends the heartbeat.
 class CoordinatorClient {
  public:
   CoordinatorClient(const std::string& address, RankIdentity identity);
   ~CoordinatorClient();
 
-  /// Waits until every rank has joined. Starts the heartbeat. kFailedPrecondition when the coordinator refuses this rank.
+  /// Waits until every rank has joined. Starts the heartbeat. kFailedPrecondition when the
+  /// coordinator refuses this rank.
   Membership join(const std::string& host, Deadline deadline);
 
   EpochAssignment assignment(const std::string& channel, std::uint64_t epoch, Deadline deadline);
-  std::vector<std::vector<Sample>> shards(const std::string& channel, const std::vector<std::uint32_t>& shards,
+  std::vector<std::vector<Sample>> shards(const std::string& channel,
+                                          const std::vector<std::uint32_t>& shards,
                                           Deadline deadline);
 
-  /// Recorded at once, sent with the next heartbeat; metrics and epochs are sent until the coordinator has them.
+  /// Recorded at once, sent with the next heartbeat; metrics and epochs are sent until the
+  /// coordinator has them.
   void progress(const Progress& progress);
   void metric(MetricPoint point);
   void epoch(EpochResult result);

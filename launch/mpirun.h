@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace musher {
+
+/// One mpirun of a job: one attempt.
+struct MpirunOptions {
+  std::string mpirun;   ///< path of Open MPI 5's mpirun
+  std::string trainer;  ///< path of musher-trainer
+  int ranks = 1;
+  int cores = 1;           ///< of a host
+  int ranks_per_host = 1;  ///< the most on any host
+  bool as_root = false;
+  std::string hostfile;                            ///< with slots; empty: this machine alone
+  std::map<std::string, std::string> environment;  ///< of the job; only names appear in argv
+  std::string coordinator;                         ///< HOST:PORT
+  std::string job;
+  std::uint64_t attempt = 1;
+  std::string token_file;
+  std::vector<std::string> trainer_arguments;  ///< further ones
+};
+
+/// argv of mpirun. Open MPI 5 in ULFM mode, so that a rank's death does not take the others down.
+/// Each output line is tagged with its rank, and mpirun tells how each rank ended (see
+/// mpirun_output.h). Values of the job's environment are not in it: the caller puts them into
+/// mpirun's own environment, from where it hands them on by name.
+std::vector<std::string> mpirun_argv(const MpirunOptions& options);
+
+/// Computing threads for a rank: an even share of a host's cores, at least 1.
+int threads_per_rank(int cores, int ranks_per_host);
+
+/// A host's part of an Open MPI hostfile, one host a line: `h1 slots=4`.
+std::string hostfile_text(const std::vector<std::pair<std::string, int>>& hosts);
+
+}  // namespace musher
