@@ -1,5 +1,7 @@
 #include "dataset/index_cache.h"
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -73,6 +75,7 @@ std::optional<TarIndex> IndexCache::find(const ObjectInfo& tar) const {
     index.keys_without_image = in.varint("keys without image");
     const auto block = in.rest();
     index.block.assign(block.begin(), block.end());
+    decode_shard(index.block);  // an older version's block is as good as none
     return index;
   } catch (const Error&) {
     return std::nullopt;

@@ -10,9 +10,6 @@
 
 namespace musher {
 
-/// How a channel's objects are laid out.
-enum class Layout { kImageFolder, kWebDataset };
-
 struct ManifestOptions {
   /// Those of the train channel, for a validation channel that must agree with it.
   std::optional<std::vector<std::string>> classes;

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <mutex>
+#include <exception>
+#include <functional>
 #include <set>
 
 #include <fmt/format.h>

@@ -357,6 +357,21 @@ TEST_F(WebDatasetCache, DamagedFilesAreReadAgainAndReplaced) {
   EXPECT_EQ(files().size(), 1U);
 }
 
+TEST_F(WebDatasetCache, ServesTarsOfARealFolder) {
+  std::filesystem::create_directories(folder.path() / "data" / "shards");
+  std::ofstream(folder.path() / "data" / "shards" / "0.tar", std::ios::binary)
+      << make_tar({{"cat.jpg", "meow"}, {"cat.cls", "0"}});
+  const auto files = open_store(Uri::parse("file://" + (folder.path() / "data").string()), {});
+  for (int round = 0; round < 2; ++round) {
+    const auto samples = all_samples(make_manifest(*files, options));
+    ASSERT_EQ(samples.size(), 1U);
+    EXPECT_EQ(samples[0].key, "shards/0.tar/cat");
+    const auto bytes = files->read(samples[0].object, samples[0].offset, samples[0].size);
+    EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()), "meow");
+    EXPECT_EQ(this->files().size(), 1U);
+  }
+}
+
 TEST_F(WebDatasetCache, AFolderThatCanNotBeWrittenIsNoError) {
   std::ofstream(folder.path() / "file") << "x";
   options.cache_folder = (folder.path() / "file" / "below").string();
