@@ -42,7 +42,7 @@ class Work {
  public:
   virtual ~Work() = default;
   /// Returns when the result is in the buffer. Throws PeerFailure, also when the deadline passes;
-  /// the buffer's contents are then undefined, and no one touches it any more.
+  /// the buffer's contents are then undefined, and no one writes to it any more.
   virtual void wait(Deadline deadline) = 0;
 };
 

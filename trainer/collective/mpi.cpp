@@ -1,14 +1,10 @@
 #include "trainer/collective/mpi.h"
 
-#include <algorithm>
 #include <climits>
-#include <cstdlib>
-#include <cstring>
 #include <future>
 #include <utility>
 
 #include <fmt/format.h>
-#include <mpi.h>
 
 #include "common/error.h"
 #include "trainer/collective/communication_thread.h"
@@ -17,11 +13,12 @@
 namespace musher {
 namespace {
 
-// How long an operation may take to end after its communicator was revoked. It ends in milliseconds
-// unless MPI itself hangs.
-constexpr std::chrono::seconds kLetGo{5};
+// How long an operation may take to end after its communicator was revoked: milliseconds, but for a
+// large message on its way to a stopped peer. Open MPI keeps that until the peer dies; it only
+// reads the buffer.
+constexpr std::chrono::seconds kLetGo{1};
 
-/// Waits for an operation; past the deadline cuts it off, and returns only when nothing touches its
+/// Waits for an operation; past the deadline cuts it off, and returns when nothing writes to its
 /// buffer any more.
 void finish(std::future<void>& done, MpiGroup& group, std::string_view operation,
             Deadline deadline) {
@@ -59,16 +56,11 @@ class MpiCollective final : public Collective {
   int rank() const override { return group_->rank(); }
   int size() const override { return group_->size(); }
 
-  std::shared_ptr<void> allocate(std::size_t bytes, Deadline) override {
-    constexpr std::size_t kAlignment = 64;
-    const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    void* memory = std::aligned_alloc(kAlignment, std::max(rounded, kAlignment));
-    if (memory == nullptr) {
-      throw Error(ErrorCode::kResourceExhausted,
-                  fmt::format("no memory for a buffer of {} bytes", bytes));
-    }
-    std::memset(memory, 0, rounded);
-    return {memory, std::free};
+  std::shared_ptr<void> allocate(std::size_t bytes, Deadline deadline) override {
+    auto memory = std::make_shared<std::shared_ptr<void>>();
+    auto done = thread_.post([group = group_, memory, bytes] { *memory = group->allocate(bytes); });
+    finish(done, *group_, "allocation", deadline);
+    return *memory;
   }
 
   std::unique_ptr<Work> all_reduce(Buffer buffer) override {
@@ -104,9 +96,8 @@ class MpiCollective final : public Collective {
   std::unique_ptr<Collective> shrink(Deadline deadline) override {
     abort();
     auto next = std::make_shared<std::shared_ptr<MpiGroup>>();
-    auto done = thread_.post([group = group_, next, deadline] {
-      *next = MpiGroup::survivors_of(group->comm(), group->options(), deadline);
-    });
+    auto done =
+        thread_.post([group = group_, next, deadline] { *next = group->survivors(deadline); });
     finish(done, *group_, "shrink", deadline);
     return std::make_unique<MpiCollective>(std::move(*next));
   }
@@ -122,9 +113,8 @@ std::unique_ptr<Collective> make_mpi_collective(const MpiRuntime&, const MpiOpti
                                                 Deadline deadline) {
   CommunicationThread thread;
   auto group = std::make_shared<std::shared_ptr<MpiGroup>>();
-  auto done = thread.post([group, options, deadline] {
-    *group = MpiGroup::survivors_of(MPI_COMM_WORLD, options, deadline);
-  });
+  auto done =
+      thread.post([group, options, deadline] { *group = MpiGroup::of_world(options, deadline); });
   if (done.wait_until(deadline.when()) != std::future_status::ready) {
     throw PeerFailure("not all ranks came to the first collective by its deadline");
   }

@@ -1,10 +1,11 @@
 #include "trainer/collective/mpi_group.h"
 
 #include <algorithm>
-#include <climits>
+#include <numeric>
 
 #include <fmt/format.h>
 #include <mpi-ext.h>
+#include <sched.h>
 
 #include "common/error.h"
 #include "trainer/collective/summation.h"
@@ -67,15 +68,32 @@ void in_pieces(const Buffer& buffer, Step&& step) {
 
 }  // namespace
 
-std::shared_ptr<MpiGroup> MpiGroup::survivors_of(MPI_Comm parent, const MpiOptions& options,
-                                                 Deadline deadline) {
+std::shared_ptr<MpiGroup> MpiGroup::of_world(const MpiOptions& options, Deadline deadline) {
+  return shrunken(MPI_COMM_WORLD, options, {}, deadline);
+}
+
+std::shared_ptr<MpiGroup> MpiGroup::survivors(Deadline deadline) const {
+  return shrunken(comm_, options_, host_ ? host_->adopted() : Segments{}, deadline);
+}
+
+std::shared_ptr<MpiGroup> MpiGroup::shrunken(MPI_Comm parent, const MpiOptions& options,
+                                             const Segments& segments, Deadline deadline) {
   // A shrink is a duplicate that copes with ranks that are dead already, so the world's first group
-  // is made by it too.
+  // is made by it too. A rank that dies in the middle fails the new group, on whichever ranks
+  // notice; they revoke it, and all shrink once more.
+  std::shared_ptr<MpiGroup> failed;
   while (true) {
     MPI_Comm comm = MPI_COMM_NULL;
-    const int code = MPIX_Comm_shrink(parent, &comm);
-    if (code == MPI_SUCCESS) return std::make_shared<MpiGroup>(comm, options);
-    if (!is_peer_failure(code)) {
+    const int code = MPIX_Comm_shrink(failed ? failed->comm_ : parent, &comm);
+    if (code == MPI_SUCCESS) {
+      std::shared_ptr<MpiGroup> group(new MpiGroup(comm, options));
+      try {
+        group->run([&] { group->share_memory(segments); });
+        return group;
+      } catch (const PeerFailure&) {
+        failed = std::move(group);
+      }
+    } else if (!is_peer_failure(code)) {
       throw Error(ErrorCode::kInternal, fmt::format("MPIX_Comm_shrink: {}", error_text(code)));
     }
     if (deadline.expired()) throw PeerFailure("ranks kept dying until the deadline of the shrink");
@@ -96,34 +114,52 @@ MpiGroup::~MpiGroup() {
   if (finalized) return;
   MPI_Op_free(&sum_bfloat16_);
   MPI_Op_free(&sum_float16_);
-  // Freeing is collective. After a failure the other ranks may never come, so the communicator is
+  // Freeing is collective. After a failure the other ranks may never come, so the communicators are
   // left to the process's end.
-  if (!failed_) MPI_Comm_free(&comm_);
-}
-
-template <typename Operation>
-void MpiGroup::run(Operation&& operation) {
-  if (failed_) throw PeerFailure(failure().value_or("the collective has failed"));
-  try {
-    operation();
-  } catch (const std::exception& error) {
-    fail(error.what());
-    throw;
+  if (failed_) return;
+  for (MPI_Comm* comm : {&leaders_, &host_comm_, &comm_}) {
+    if (*comm != MPI_COMM_NULL) MPI_Comm_free(comm);
   }
 }
 
 void MpiGroup::all_reduce(const Buffer& buffer) {
-  run([&] { all_reduce_over(comm_, buffer); });
+  run([&] {
+    if (!host_) return all_reduce_over_all(buffer);
+    host_->all_reduce(buffer);
+    if (!several_hosts_) return;
+    if (leaders_ != MPI_COMM_NULL) all_reduce_among_leaders(buffer);
+    host_->share(buffer);
+  });
 }
 
-void MpiGroup::all_reduce_over(MPI_Comm comm, const Buffer& buffer) {
-  const MPI_Op sum = buffer.dtype == DType::kBFloat16  ? sum_bfloat16_
-                     : buffer.dtype == DType::kFloat16 ? sum_float16_
-                                                       : MPI_SUM;
+void MpiGroup::all_reduce_over_all(const Buffer& buffer) {
   in_pieces(buffer, [&](void* data, int count) {
-    check(MPI_Allreduce(MPI_IN_PLACE, data, count, mpi_type(buffer.dtype), sum, comm),
+    const MPI_Datatype type = mpi_type(buffer.dtype);
+    check(MPI_Allreduce(MPI_IN_PLACE, data, count, type, sum_of(buffer.dtype), comm_),
           "all-reduce");
   });
+}
+
+/// Polls, so that the death of a rank of this host, of which the other leaders know nothing, ends
+/// the wait for them.
+void MpiGroup::all_reduce_among_leaders(const Buffer& buffer) {
+  in_pieces(buffer, [&](void* data, int count) {
+    const MPI_Datatype type = mpi_type(buffer.dtype);
+    MPI_Request request = MPI_REQUEST_NULL;
+    check(MPI_Iallreduce(MPI_IN_PLACE, data, count, type, sum_of(buffer.dtype), leaders_, &request),
+          "all-reduce");
+    for (int done = 0, polls = 1; done == 0; ++polls) {
+      check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "all-reduce");
+      if (done != 0 || polls % 256 != 0) continue;
+      if (const auto reason = host_->failure()) throw PeerFailure(*reason);
+      sched_yield();
+    }
+  });
+}
+
+MPI_Op MpiGroup::sum_of(DType dtype) const {
+  if (dtype == DType::kBFloat16) return sum_bfloat16_;
+  return dtype == DType::kFloat16 ? sum_float16_ : MPI_SUM;
 }
 
 void MpiGroup::broadcast(const Buffer& buffer, int root) {
@@ -136,21 +172,19 @@ void MpiGroup::broadcast(const Buffer& buffer, int root) {
 
 void MpiGroup::all_gather(const Buffer& send, const Buffer& receive) {
   const auto count = static_cast<int>(send.count);
+  const MPI_Datatype type = mpi_type(send.dtype);
   run([&] {
-    check(MPI_Allgather(send.data, count, mpi_type(send.dtype), receive.data, count,
-                        mpi_type(receive.dtype), comm_),
-          "all-gather");
+    check(MPI_Allgather(send.data, count, type, receive.data, count, type, comm_), "all-gather");
   });
 }
 
-void MpiGroup::check(int code, std::string_view operation) {
+void MpiGroup::check(int code, std::string_view operation) const {
   if (code == MPI_SUCCESS) return;
   // A collective that was cut off may end with any error code, so the state decides beside the
   // code.
-  if (failed_ || is_peer_failure(code) || !dead_ranks().empty()) {
-    throw PeerFailure(fmt::format("rank {} of {}: {}: {}", rank_, size_, operation,
-                                  describe_dead("another rank gave up")));
-  }
+  const std::vector<int> dead = dead_ranks();
+  if (!dead.empty()) throw PeerFailure(fmt::format("rank {} died", fmt::join(dead, ", ")));
+  if (failed_ || is_peer_failure(code)) throw PeerFailure("another rank gave up");
   throw Error(ErrorCode::kInternal,
               fmt::format("rank {}: MPI {}: {}", rank_, operation, error_text(code)));
 }
@@ -162,17 +196,11 @@ std::vector<int> MpiGroup::dead_ranks() const {
   int count = 0;
   MPI_Group_size(dead, &count);
   std::vector<int> numbers(static_cast<std::size_t>(count)), ranks(numbers.size());
-  for (int i = 0; i < count; ++i) numbers[static_cast<std::size_t>(i)] = i;
+  std::iota(numbers.begin(), numbers.end(), 0);
   if (count > 0) MPI_Group_translate_ranks(dead, count, numbers.data(), all, ranks.data());
   MPI_Group_free(&all);
   MPI_Group_free(&dead);
   return ranks;
-}
-
-std::string MpiGroup::describe_dead(std::string_view otherwise) const {
-  const std::vector<int> dead = dead_ranks();
-  if (dead.empty()) return std::string(otherwise);
-  return fmt::format("rank {} died", fmt::join(dead, ", "));
 }
 
 void MpiGroup::fail(const std::string& reason) {
@@ -182,13 +210,19 @@ void MpiGroup::fail(const std::string& reason) {
     reason_ = reason;
     failed_ = true;
   }
-  MPIX_Comm_revoke(comm_);
+  if (host_) host_->abort();
+  for (MPI_Comm comm : {comm_, host_comm_, leaders_}) {
+    if (comm != MPI_COMM_NULL) MPIX_Comm_revoke(comm);
+  }
 }
 
 std::optional<std::string> MpiGroup::failure() {
   {
     std::lock_guard lock(mutex_);
     if (failed_) return reason_;
+  }
+  if (host_) {
+    if (auto reason = host_->failure()) return reason;
   }
   // Any call into MPI takes in the news that wait at the door; the probe is the cheapest.
   int flag = 0;

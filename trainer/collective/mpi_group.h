@@ -13,6 +13,7 @@
 #include "common/deadline.h"
 #include "trainer/collective/collective.h"
 #include "trainer/collective/mpi.h"
+#include "trainer/collective/shared_memory.h"
 
 namespace musher {
 
@@ -22,34 +23,56 @@ namespace musher {
 /// this one. fail() and failure() are safe from any thread, beside an operation.
 class MpiGroup {
  public:
-  /// The living ranks of `parent`, as a new communicator. Collective over them.
-  static std::shared_ptr<MpiGroup> survivors_of(MPI_Comm parent, const MpiOptions& options,
-                                                Deadline deadline);
+  /// The living ranks of MPI's world, as a new communicator. Collective over them.
+  static std::shared_ptr<MpiGroup> of_world(const MpiOptions& options, Deadline deadline);
+  /// The living ranks of this group, which has failed. Memory allocated here is reduced in place
+  /// there too.
+  std::shared_ptr<MpiGroup> survivors(Deadline deadline) const;
 
-  MpiGroup(MPI_Comm comm, const MpiOptions& options);
   ~MpiGroup();
   MpiGroup(const MpiGroup&) = delete;
   MpiGroup& operator=(const MpiGroup&) = delete;
 
   int rank() const { return rank_; }
   int size() const { return size_; }
-  MPI_Comm comm() const { return comm_; }
-  const MpiOptions& options() const { return options_; }
 
+  /// See Collective::allocate.
+  std::shared_ptr<void> allocate(std::size_t bytes);
   void all_reduce(const Buffer& buffer);
   void broadcast(const Buffer& buffer, int root);
   void all_gather(const Buffer& send, const Buffer& receive);
 
+  /// Ends the group, on every rank that can be reached. The first reason is kept.
   void fail(const std::string& reason);
   std::optional<std::string> failure();
 
  private:
+  using Segments = std::vector<std::shared_ptr<SharedSegment>>;
+
+  MpiGroup(MPI_Comm comm, const MpiOptions& options);
+  static std::shared_ptr<MpiGroup> shrunken(MPI_Comm parent, const MpiOptions& options,
+                                            const Segments& segments, Deadline deadline);
+
+  void share_memory(const Segments& segments);
+  bool group_by_host();
+  std::shared_ptr<SharedSegment> make_segment(std::size_t bytes);
+  bool all_agree(bool mine);
+
   template <typename Operation>
-  void run(Operation&& operation);
-  void check(int code, std::string_view operation);
+  auto run(Operation&& operation) {
+    if (failed_) throw PeerFailure(failure().value_or("the collective has failed"));
+    try {
+      return operation();
+    } catch (const std::exception& error) {
+      fail(error.what());
+      throw;
+    }
+  }
+  void check(int code, std::string_view operation) const;
   std::vector<int> dead_ranks() const;
-  std::string describe_dead(std::string_view otherwise) const;
-  void all_reduce_over(MPI_Comm comm, const Buffer& buffer);
+  MPI_Op sum_of(DType dtype) const;
+  void all_reduce_over_all(const Buffer& buffer);
+  void all_reduce_among_leaders(const Buffer& buffer);
 
   MPI_Comm comm_;
   MpiOptions options_;
@@ -57,8 +80,16 @@ class MpiGroup {
   int size_ = 1;
   MPI_Op sum_bfloat16_ = MPI_OP_NULL;
   MPI_Op sum_float16_ = MPI_OP_NULL;
+
+  // Where ranks share a host: the ranks of this host, and rank 0 of each host. Set before the group
+  // is handed out.
+  MPI_Comm host_comm_ = MPI_COMM_NULL;
+  MPI_Comm leaders_ = MPI_COMM_NULL;  ///< null where this rank is none, or there is one host
+  bool several_hosts_ = false;
+  std::unique_ptr<SharedMemoryGroup> host_;  ///< null: all goes through MPI
+
   std::atomic<bool> failed_{false};
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::string reason_;  ///< of the first failure
 };
 

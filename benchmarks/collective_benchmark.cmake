@@ -1,0 +1,2 @@
+add_executable(collective_benchmark collective_benchmark.cpp)
+target_link_libraries(collective_benchmark PRIVATE musher::trainer_collective musher_options)
