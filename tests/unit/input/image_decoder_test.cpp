@@ -92,7 +92,7 @@ std::vector<ViewCase> view_cases() {
     };
     add("rgb.png", 333, 250, 100, Augmentation::kRandomResizedCrop, 0.4);
     add("420.jpg", 333, 250, 224, Augmentation::kRandomResizedCrop, 0.5);
-    add("eighth.jpg", 1700, 1300, 96, Augmentation::kRandomResizedCrop, 0.9);
+    add("eighth.jpg", 1100, 900, 96, Augmentation::kRandomResizedCrop, 0.9);
     add("tiny.png", 28, 28, 28, Augmentation::kCropFlip, 0.4);
     add("444.jpg", 333, 250, 224, Augmentation::kCropFlip, 0.5);
     add("tall.jpg", 180, 400, 128, Augmentation::kFlip, 0.5);

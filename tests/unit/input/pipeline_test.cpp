@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <functional>
 #include <future>
 #include <map>
@@ -17,46 +16,26 @@
 
 #include "common/checksum.h"
 #include "common/error.h"
+#include "support/memory_store.h"
 
 namespace musher {
 namespace {
 
 using namespace std::chrono_literals;
 
-/// Objects in memory; `on_read` may wait, count or throw.
-class FakeStore final : public ObjectStore {
+/// `on_read` sees the ranges; it may wait, count or throw.
+class WatchedStore final : public test::MemoryStore {
  public:
-  std::map<std::string, std::string, std::less<>> objects;
   std::function<void(std::string_view key, std::uint64_t offset, std::uint64_t length)> on_read;
 
-  const Uri& root() const override { return root_; }
   std::vector<std::byte> read(std::string_view key, std::uint64_t offset,
                               std::uint64_t length) override {
     if (on_read) on_read(key, offset, length);
-    const auto found = objects.find(key);
-    if (found == objects.end())
-      throw Error(ErrorCode::kNotFound, root_.join(key).str() + " does not exist");
-    if (offset + length > found->second.size())
-      throw Error(ErrorCode::kDataLoss, "read past the end");
-    std::vector<std::byte> bytes(length);
-    std::memcpy(bytes.data(), found->second.data() + offset, length);
-    return bytes;
+    return MemoryStore::read(key, offset, length);
   }
-
-  void list(std::string_view, const std::function<void(std::vector<ObjectInfo>)>&) override {
-    unused();
-  }
-  ObjectInfo head(std::string_view) override { return unused(), ObjectInfo{}; }
   std::vector<std::byte> read(std::string_view) override {
-    return unused(), std::vector<std::byte>{};
+    throw Error(ErrorCode::kInternal, "the pipeline reads ranges only");
   }
-  void put(std::string_view, std::span<const std::byte>) override { unused(); }
-  std::unique_ptr<ObjectWriter> writer(std::string_view) override { return unused(), nullptr; }
-  void remove(std::string_view) override { unused(); }
-
- private:
-  static void unused() { throw Error(ErrorCode::kInternal, "the pipeline reads ranges only"); }
-  Uri root_{"s3", "bucket", "data"};
 };
 
 /// A sample's bytes are "<key>;" and filling; its three floats are hashes of the bytes and of the
@@ -79,9 +58,8 @@ class HashDecoder final : public SampleDecoder {
 /// A channel of folder shards (a sample is an object) and tar shards (samples side by side with
 /// headers between).
 struct TestChannel {
-  FakeStore store;
+  WatchedStore store;
   Manifest manifest{std::vector<std::string>{"a", "b", "c", "d", "e"}};
-  std::uint64_t bytes = 0;
 
   void add_folder(std::size_t samples,
                   const std::function<void(std::size_t, std::string&, Sample&)>& change = {}) {
@@ -94,6 +72,7 @@ struct TestChannel {
            const std::function<void(std::size_t, std::string&, Sample&)>& change) {
     const std::string shard = fmt::format("{:03}", manifest.shards().size());
     std::vector<Sample> samples;
+    std::map<std::string, std::string> objects;
     for (std::size_t i = 0; i < count; ++i) {
       Sample sample;
       sample.key = fmt::format("{}/{:05}", shard, i);
@@ -103,12 +82,12 @@ struct TestChannel {
       sample.key_hash = hash64(sample.key);
       sample.object = tar ? shard + ".tar" : sample.key + ".img";
       sample.size = content.size();
-      std::string& object = store.objects[sample.object];
+      std::string& object = objects[sample.object];
       sample.offset = tar ? object.size() + 512 : 0;
       object += tar ? std::string(512, 'h') + content + std::string(1024, 'l') : content;
-      bytes += content.size();
       samples.push_back(std::move(sample));
     }
+    for (const auto& [key, text] : objects) store.put(key, text);
     manifest.add_shard(samples);
   }
 };
