@@ -64,12 +64,13 @@ struct CheckpointRecord {
 
 /// The coordinator's memory: SQLite in `folder`, written through (WAL, synchronous=FULL) before a
 /// call returns, so that what was answered is still there after SIGKILL. One coordinator per
-/// folder: a lock file says so. Thread-safe; every call is one transaction. Errors are `Error`:
-/// kNotFound with the job's name; kDataLoss for a file that SQLite finds damaged or that a newer
-/// Musher wrote; kUnavailable where the disk is full or busy.
+/// folder: a lock file says so. Thread-safe; every call is one transaction. Errors are `Error` with
+/// the file's name: kNotFound for a job that is not there, kDataLoss for a damaged file,
+/// kResourceExhausted for a full disk, kPermissionDenied, kUnavailable for a disk that fails.
 class JobStore {
  public:
-  /// Opens or creates. kFailedPrecondition while another process holds the folder.
+  /// Opens or creates. kFailedPrecondition while another process holds the folder, or where a newer
+  /// Musher wrote it.
   explicit JobStore(const std::filesystem::path& folder);
   ~JobStore();
   JobStore(const JobStore&) = delete;
@@ -92,6 +93,7 @@ class JobStore {
   /// kInvalidArgument names a field that is out of range.
   v1::ListTrainingJobsResponse list(const v1::ListTrainingJobsRequest& request);
 
+  /// The same line of the same time is kept once, so that a report may be sent again.
   void add_notice(const std::string& name, const Notice& notice);
   /// Oldest first.
   std::vector<Notice> notices(const std::string& name);

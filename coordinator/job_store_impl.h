@@ -1,0 +1,45 @@
+#pragma once
+
+#include <mutex>
+
+#include "coordinator/job_store.h"
+#include "coordinator/sqlite.h"
+
+/// Private to the job_store*.cpp files.
+namespace musher {
+
+/// The folder's lock file, held while this lives. Not inherited by the processes that the
+/// coordinator starts.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::filesystem::path& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int file_ = -1;
+};
+
+class JobStore::Impl {
+ public:
+  explicit Impl(const std::filesystem::path& folder);
+
+  /// kNotFound.
+  std::int64_t id_of(const std::string& name);
+
+  FolderLock lock;
+  std::mutex mutex;  ///< of `database`
+  sqlite::Database database;
+};
+
+inline std::int64_t to_ms(WallTime time) {
+  return time.time_since_epoch().count();
+}
+inline WallTime from_ms(std::int64_t ms) {
+  return WallTime(std::chrono::milliseconds(ms));
+}
+std::optional<std::int64_t> to_ms(const std::optional<WallTime>& time);
+std::optional<WallTime> from_ms(const std::optional<std::int64_t>& ms);
+
+}  // namespace musher

@@ -1,0 +1,212 @@
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "common/error.h"
+#include "coordinator/job_store_impl.h"
+
+namespace musher {
+namespace {
+
+constexpr int kSchemaVersion = 1;
+
+// Times are milliseconds since the epoch. Statuses are SageMaker's names, so that a person can read
+// the file with sqlite3.
+constexpr const char* kSchema = R"sql(
+CREATE TABLE jobs (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL UNIQUE,
+  request TEXT NOT NULL,
+  workers INTEGER,
+  status TEXT NOT NULL,
+  secondary TEXT NOT NULL,
+  created INTEGER NOT NULL,
+  modified INTEGER NOT NULL,
+  training_start INTEGER,
+  training_end INTEGER,
+  ranks INTEGER NOT NULL,
+  retries_left INTEGER NOT NULL,
+  max_runtime INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  attempt_started INTEGER,
+  ran INTEGER NOT NULL,
+  stop INTEGER NOT NULL,
+  kill_at INTEGER,
+  killed INTEGER NOT NULL,
+  failure TEXT NOT NULL,
+  artifact TEXT NOT NULL,
+  progress TEXT
+);
+CREATE INDEX jobs_created ON jobs (created, id);
+CREATE TABLE transitions (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  number INTEGER NOT NULL,
+  status TEXT NOT NULL,
+  start INTEGER NOT NULL,
+  "end" INTEGER,
+  message TEXT NOT NULL,
+  PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+CREATE TABLE finished (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  rank INTEGER NOT NULL,
+  outcome INTEGER NOT NULL,
+  PRIMARY KEY (job, rank)
+) WITHOUT ROWID;
+CREATE TABLE notices (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  time INTEGER NOT NULL,
+  text TEXT NOT NULL,
+  UNIQUE (job, time, text)
+);
+CREATE TABLE metrics (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  final INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  step INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  time INTEGER NOT NULL,
+  value REAL,
+  PRIMARY KEY (job, final, name, step)
+) WITHOUT ROWID;
+CREATE TABLE epochs (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  attempt INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  samples INTEGER NOT NULL,
+  sum INTEGER NOT NULL,
+  undecodable_samples INTEGER NOT NULL,
+  undecodable_sum INTEGER NOT NULL,
+  PRIMARY KEY (job, attempt, epoch)
+) WITHOUT ROWID;
+CREATE TABLE attempts (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  attempt INTEGER NOT NULL,
+  token TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  pid_start INTEGER NOT NULL,
+  boot_id TEXT NOT NULL,
+  started INTEGER NOT NULL,
+  ended INTEGER,
+  PRIMARY KEY (job, attempt)
+) WITHOUT ROWID;
+CREATE TABLE placements (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  attempt INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  host TEXT NOT NULL,
+  slots INTEGER NOT NULL,
+  PRIMARY KEY (job, attempt, number)
+) WITHOUT ROWID;
+CREATE TABLE generations (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  number INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+CREATE TABLE members (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  generation INTEGER NOT NULL,
+  rank INTEGER NOT NULL,
+  host TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  PRIMARY KEY (job, generation, rank)
+) WITHOUT ROWID;
+CREATE TABLE virtual_workers (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  generation INTEGER NOT NULL,
+  virtual_worker INTEGER NOT NULL,
+  rank INTEGER NOT NULL,
+  PRIMARY KEY (job, generation, virtual_worker)
+) WITHOUT ROWID;
+CREATE TABLE slices (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  checkpoint TEXT NOT NULL,
+  slice INTEGER NOT NULL,
+  slices INTEGER NOT NULL,
+  step INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  checksum INTEGER NOT NULL,
+  header TEXT NOT NULL,
+  PRIMARY KEY (job, checkpoint, slice)
+) WITHOUT ROWID;
+CREATE TABLE checkpoints (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  uri TEXT NOT NULL,
+  step INTEGER NOT NULL,
+  committed INTEGER NOT NULL,
+  UNIQUE (job, uri)
+);
+)sql";
+
+std::filesystem::path made(const std::filesystem::path& folder) {
+  std::error_code problem;
+  std::filesystem::create_directories(folder, problem);
+  if (problem) {
+    throw Error(ErrorCode::kPermissionDenied,
+                fmt::format("{} can't be made: {}", folder.string(), problem.message()));
+  }
+  return folder;
+}
+
+std::string holder(int file) {
+  char text[32] = {};
+  return pread(file, text, sizeof text - 1, 0) > 0 ? fmt::format(", process {}", text) : "";
+}
+
+}  // namespace
+
+FolderLock::FolderLock(const std::filesystem::path& folder) {
+  const std::string path = (made(folder) / "lock").string();
+  file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (file_ < 0) {
+    throw Error(ErrorCode::kPermissionDenied,
+                fmt::format("{} can't be opened: {}", path, std::strerror(errno)));
+  }
+  if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
+    const std::string who = holder(file_);
+    close(file_);
+    throw Error(
+        ErrorCode::kFailedPrecondition,
+        fmt::format("{} belongs to another coordinator that runs{}: give each its own --state",
+                    folder.string(), who));
+  }
+  // For the message above only; the lock itself is the kernel's and ends with the process.
+  const std::string pid = std::to_string(getpid());
+  if (ftruncate(file_, 0) == 0 && pwrite(file_, pid.data(), pid.size(), 0) < 0) {
+    close(file_);
+    throw Error(ErrorCode::kResourceExhausted,
+                fmt::format("{} can't be written: {}", path, std::strerror(errno)));
+  }
+}
+
+FolderLock::~FolderLock() {
+  close(file_);
+}
+
+JobStore::Impl::Impl(const std::filesystem::path& folder)
+    : lock(folder), database(folder / "jobs.sqlite") {
+  sqlite::Transaction transaction(database);
+  sqlite::Statement statement = database.prepare("PRAGMA user_version");
+  const int version = statement.step() ? statement.small() : 0;
+  if (version > kSchemaVersion) {
+    throw Error(
+        ErrorCode::kFailedPrecondition,
+        fmt::format("{} was written by a newer Musher (schema {}, known is {}): start that one",
+                    database.file(), version, kSchemaVersion));
+  }
+  if (version == 0) {
+    database.execute(kSchema);
+    database.execute(fmt::format("PRAGMA user_version={}", kSchemaVersion));
+  }
+  statement.run();
+  transaction.commit();
+}
+
+}  // namespace musher
