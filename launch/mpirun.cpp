@@ -1,6 +1,12 @@
 #include "launch/mpirun.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <sstream>
+
+#include <unistd.h>
+
+#include "common/error.h"
 
 namespace musher {
 
@@ -12,6 +18,32 @@ std::string hostfile_text(const std::vector<std::pair<std::string, int>>& hosts)
   std::string text;
   for (const auto& [host, slots] : hosts) text += host + " slots=" + std::to_string(slots) + "\n";
   return text;
+}
+
+std::vector<std::pair<std::string, int>> parse_hostfile(const std::string& text) {
+  std::vector<std::pair<std::string, int>> hosts;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line.substr(0, line.find('#')));
+    std::string host;
+    if (!(words >> host)) continue;
+    int slots = 1;
+    for (std::string word; words >> word;) {
+      char rest = 0;
+      if (std::sscanf(word.c_str(), "slots=%d%c", &slots, &rest) != 1 || slots < 0) {
+        throw Error(ErrorCode::kInvalidArgument,
+                    "a hostfile's line must be `HOST slots=N`, not \"" + line + "\"");
+      }
+    }
+    hosts.emplace_back(host, slots);
+  }
+  return hosts;
+}
+
+bool is_this_machine(const std::string& host) {
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return host == "localhost" || host.starts_with("127.") || host == name;
 }
 
 std::vector<std::string> mpirun_argv(const MpirunOptions& options) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace musher {
@@ -33,7 +34,12 @@ std::vector<std::string> mpirun_argv(const MpirunOptions& options);
 /// Computing threads for a rank: an even share of a host's cores, at least 1.
 int threads_per_rank(int cores, int ranks_per_host);
 
-/// A host's part of an Open MPI hostfile, one host a line: `h1 slots=4`.
+/// Open MPI's hostfile, one host a line: `h1 slots=4`; a host without slots has one; `#` begins a
+/// comment. parse throws kInvalidArgument naming the line.
+std::vector<std::pair<std::string, int>> parse_hostfile(const std::string& text);
 std::string hostfile_text(const std::vector<std::pair<std::string, int>>& hosts);
+
+/// `localhost`, a loopback address, or this machine's host name.
+bool is_this_machine(const std::string& host);
 
 }  // namespace musher

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/deadline.h"
+#include "common/thread.h"
+#include "coordinator/attempt.h"
+#include "coordinator/channels.h"
+#include "coordinator/job_log.h"
+#include "coordinator/job_store.h"
+#include "coordinator/membership.h"
+#include "job/job.h"
+
+namespace musher {
+
+/// What is known of a rank by its calls.
+struct RankLife {
+  Deadline::Clock::time_point heard;  ///< its last call
+  bool joined = false;                ///< it was answered, so it sends heartbeats
+  v1::ReportRequest::Phase phase = v1::ReportRequest::STARTING;
+  std::uint64_t step = 0;
+};
+
+/// A rank that was lost by itself: the first cause of an attempt's end.
+struct LostRank {
+  int rank = 0;
+  std::string what;  ///< `was killed by signal 9 (Killed)`, `hung: no heartbeat for 30 s`
+};
+
+/// What an attempt needs beside its processes; made in a thread while they start.
+struct Preparation {
+  std::shared_ptr<const JobChannels> channels;
+  std::string resume_from;
+  std::vector<std::string> notices;
+  std::string failure;  ///< not empty: it could not be made, and the job can't run
+};
+
+/// A thread that may wait long for an object store: it is only joined once it is done.
+struct Helper {
+  std::shared_ptr<Thread> thread;
+  std::shared_ptr<std::atomic<bool>> done;
+};
+
+/// A job that is not over, as the coordinator holds it in memory. Plain data; the coordinator's
+/// mutex guards all of it.
+struct ActiveJob {
+  JobRecord record;
+  Job job;
+  std::shared_ptr<JobLog> log;
+  std::vector<std::string> notices;
+  /// (time, text) of those that ranks sent, to know one that is sent again.
+  std::set<std::pair<std::int64_t, std::string>> rank_notices;
+  std::set<std::string> undecodable;  ///< samples that notices have named
+  int queue_position = 0;
+  bool told_too_large = false;
+
+  // Of the attempt under way.
+  std::vector<HostSlots> placement;
+  std::shared_ptr<Attempt> attempt;
+  Helper preparing;
+  std::shared_ptr<const JobChannels> channels;  ///< kept between attempts
+  bool prepared = false;
+  std::string resume_from;
+  std::optional<AttemptMembership> membership;
+  std::map<int, RankLife> ranks;
+  Deadline::Clock::time_point started;
+  std::optional<LostRank> lost;
+  bool killed = false;     ///< by the coordinator: what ends now says nothing
+  bool over_soon = false;  ///< ranks started by hand: the attempt is to be called ended
+  bool stop = false;
+  std::string failure;
+
+  // Of rank 0's newest report.
+  v1::ReportRequest latest;
+  std::size_t pruned = 0;  ///< checkpoints of this job that were removed by this process
+
+  const std::string& name() const { return record.name(); }
+  JobState& state() { return record.state; }
+};
+
+}  // namespace musher

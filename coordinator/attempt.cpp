@@ -1,0 +1,145 @@
+#include "coordinator/attempt.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+namespace musher {
+
+namespace {
+
+constexpr std::size_t kErrorLines = 5;
+constexpr auto kDrainTime = std::chrono::seconds(2);     // from the ranks' SIGKILL to mpirun's
+constexpr auto kCleanUpTime = std::chrono::seconds(10);  // for killed processes to be gone
+
+/// PMIx tears down what it has open when the daemon goes; that is not the rank's own last word.
+bool is_noise(const std::string& text) {
+  return text.empty() || text.starts_with("----") || text.find("PMIX ERROR") != text.npos;
+}
+
+}  // namespace
+
+Attempt::Attempt(Process mpirun, std::filesystem::path output, std::string marker,
+                 AttemptListener listener)
+    : mpirun_(std::move(mpirun)),
+      output_(std::move(output)),
+      marker_(std::move(marker)),
+      listener_(std::move(listener)),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      file_(::open(output_.c_str(), O_RDONLY | O_CLOEXEC)),
+      thread_("attempt", [this](const std::stop_token& stop) { watch(stop); }) {}
+
+Attempt::~Attempt() {
+  thread_.request_stop();
+  ::eventfd_write(wake_.get(), 1);
+}
+
+void Attempt::ask_to_stop() {
+  signal_by_argument(marker_, SIGTERM, mpirun_.identity().pid);
+}
+
+void Attempt::kill() {
+  signal_by_argument(marker_, SIGKILL, mpirun_.identity().pid);
+  kill_wanted_ = true;
+  ::eventfd_write(wake_.get(), 1);
+}
+
+bool Attempt::wait_ended(Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_until(lock, deadline.when(), [&] { return ended_; });
+}
+
+std::vector<std::string> Attempt::last_errors(int rank) {
+  const std::lock_guard lock(mutex_);
+  const auto found = errors_.find(rank);
+  if (found == errors_.end()) return {};
+  return {found->second.begin(), found->second.end()};
+}
+
+void Attempt::watch(const std::stop_token& stop) {
+  const FileDescriptor changes(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  ::inotify_add_watch(changes.get(), output_.c_str(), IN_MODIFY);
+  std::optional<Deadline> kill_mpirun_at;
+  for (;;) {
+    read_output();
+    if (kill_wanted_ && !kill_mpirun_at) kill_mpirun_at = Deadline::after(kDrainTime);
+    if (kill_mpirun_at && kill_mpirun_at->expired()) {
+      mpirun_.signal(SIGKILL);
+      signal_by_argument(marker_, SIGKILL);
+    }
+    std::array<pollfd, 3> events{
+        {{mpirun_.descriptor(), POLLIN, 0}, {changes.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}}};
+    int timeout = -1;
+    if (kill_mpirun_at)
+      timeout = std::max(10, static_cast<int>(kill_mpirun_at->remaining().count()));
+    ::poll(events.data(), events.size(), timeout);
+    if (stop.stop_requested()) return;
+    std::array<char, 4096> dropped;
+    if ((events[1].revents & POLLIN) != 0) {
+      [[maybe_unused]] const auto n = ::read(changes.get(), dropped.data(), dropped.size());
+    }
+    if ((events[2].revents & POLLIN) != 0) {
+      eventfd_t value = 0;
+      ::eventfd_read(wake_.get(), &value);
+    }
+    if (events[0].revents != 0) break;
+  }
+  mpirun_.reap();
+  clean_up();
+  read_output();
+  listener_.ended();
+  const std::lock_guard lock(mutex_);
+  ended_ = true;
+  changed_.notify_all();
+}
+
+/// mpirun is gone; what it may have left is ended too, so that nothing writes to the job any more.
+void Attempt::clean_up() {
+  const Deadline deadline = Deadline::after(kCleanUpTime);
+  while (signal_by_argument(marker_, SIGKILL) > 0 && !deadline.expired()) {
+    ::poll(nullptr, 0, 5);  // the kernel tells nobody but the parent of a process's end
+  }
+}
+
+void Attempt::read_output() {
+  std::array<char, 64 << 10> buffer;
+  for (;;) {
+    const ssize_t n =
+        ::pread(file_.get(), buffer.data(), buffer.size(), static_cast<off_t>(offset_));
+    if (n <= 0) return;
+    std::vector<OutputLine> lines;
+    for (ssize_t i = 0; i < n; ++i) {
+      ++offset_;
+      if (buffer[i] == '\n') {
+        take_line(std::exchange(partial_, {}), lines);
+      } else {
+        partial_ += buffer[i];
+      }
+    }
+    if (lines.empty()) continue;
+    listener_.output(lines);
+    for (const OutputLine& line : lines) {
+      if (line.line.kind == MpirunLine::Kind::kExit) listener_.rank_ended(line.line.exit);
+    }
+  }
+}
+
+void Attempt::take_line(const std::string& text, std::vector<OutputLine>& lines) {
+  lines.push_back({parse_mpirun_line(text), offset_});
+  const MpirunLine& line = lines.back().line;
+  const bool rank_error = line.kind == MpirunLine::Kind::kRank && line.error;
+  if ((!rank_error && line.kind != MpirunLine::Kind::kMpirun) || is_noise(line.text)) return;
+  const std::lock_guard lock(mutex_);
+  std::deque<std::string>& errors = errors_[line.rank];
+  errors.push_back(line.text);
+  if (errors.size() > kErrorLines) errors.pop_front();
+}
+
+}  // namespace musher

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/deadline.h"
+#include "common/thread.h"
+#include "coordinator/process.h"
+#include "launch/mpirun_output.h"
+
+namespace musher {
+
+/// A line of an attempt's output.
+struct OutputLine {
+  MpirunLine line;
+  std::uint64_t end = 0;  ///< offset of its end in the output file
+};
+
+/// Called from the attempt's thread.
+struct AttemptListener {
+  std::function<void(const std::vector<OutputLine>&)> output;
+  /// A rank's process ended. What it wrote to stderr may still be on its way.
+  std::function<void(const RankExit&)> rank_ended;
+  /// mpirun is gone, so are all ranks, and all output was handed on. The last call.
+  std::function<void()> ended;
+};
+
+/// One mpirun of a job, watched by a thread: its output, which goes to a file so that it survives
+/// this process, and its end. mpirun's exit code decides nothing.
+class Attempt {
+ public:
+  /// `marker`: an argument that each of its processes has, and no other.
+  Attempt(Process mpirun, std::filesystem::path output, std::string marker,
+          AttemptListener listener);
+  /// Stops watching, and leaves the processes alone.
+  ~Attempt();
+
+  const ProcessIdentity& identity() const { return mpirun_.identity(); }
+
+  /// SIGTERM to every rank, not to mpirun: that would kill them at once.
+  void ask_to_stop();
+  /// SIGKILL to every rank; to mpirun two seconds later, which until then hands on what the ranks
+  /// wrote. `ended` follows.
+  void kill();
+
+  /// False where it still runs at the deadline.
+  bool wait_ended(Deadline deadline);
+
+  /// The last lines that a rank wrote to stderr, oldest first.
+  std::vector<std::string> last_errors(int rank);
+
+ private:
+  void watch(const std::stop_token& stop);
+  void read_output();
+  void take_line(const std::string& text, std::vector<OutputLine>& lines);
+  void clean_up();
+
+  const Process mpirun_;
+  const std::filesystem::path output_;
+  const std::string marker_;
+  const AttemptListener listener_;
+
+  FileDescriptor wake_;
+  FileDescriptor file_;
+  std::uint64_t offset_ = 0;
+  std::string partial_;
+  std::atomic<bool> kill_wanted_ = false;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool ended_ = false;
+  std::map<int, std::deque<std::string>> errors_;
+  Thread thread_;
+};
+
+}  // namespace musher

@@ -1,0 +1,142 @@
+#include "coordinator/channels.h"
+
+#include <fstream>
+
+#include <nlohmann/json.hpp>
+
+#include "common/checksum.h"
+#include "common/error.h"
+#include "dataset/sources.h"
+#include "storage/object_store.h"
+
+namespace musher {
+
+namespace {
+
+constexpr const char* kFormat = "musher-manifest-1";
+constexpr std::size_t kEpochsKept = 4;
+
+template <typename Map>
+void keep_newest(Map& map) {
+  while (map.size() > kEpochsKept) map.erase(map.begin());
+}
+
+std::unique_ptr<const ChannelData> prepare(const Channel& channel, const StorageConfig& storage,
+                                           const std::filesystem::path& folder,
+                                           const ManifestOptions& options) {
+  const std::filesystem::path file = folder / ("manifest-" + channel.name);
+  if (auto kept = load_manifest(file)) {
+    return std::make_unique<ChannelData>(channel.name, channel.uri.str(), std::move(*kept));
+  }
+  const auto store = open_store(channel.uri, storage);
+  Manifest manifest = make_manifest(*store, options);
+  save_manifest(file, manifest);
+  return std::make_unique<ChannelData>(channel.name, channel.uri.str(), std::move(manifest));
+}
+
+}  // namespace
+
+ChannelData::ChannelData(std::string name, std::string uri, Manifest manifest)
+    : name_(std::move(name)),
+      uri_(std::move(uri)),
+      manifest_(std::move(manifest)),
+      window_(window_samples(manifest_.samples(), manifest_.bytes())),
+      fingerprint_(manifest_.fingerprint()) {}
+
+Digest ChannelData::digest(std::uint64_t epoch) const {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = digests_.find(epoch);
+    if (found != digests_.end()) return found->second;
+  }
+  const Digest digest = epoch_digest(manifest_, epoch);
+  const std::lock_guard lock(mutex_);
+  digests_[epoch] = digest;
+  keep_newest(digests_);
+  return digest;
+}
+
+std::shared_ptr<const std::vector<std::vector<Run>>> ChannelData::runs(
+    const DealOptions& options) const {
+  const std::lock_guard lock(mutex_);
+  auto& runs = runs_[options.epoch];
+  if (!runs) {
+    std::vector<std::uint64_t> shard_samples;
+    for (const ShardInfo& shard : manifest_.shards()) shard_samples.push_back(shard.samples);
+    runs = std::make_shared<std::vector<std::vector<Run>>>(deal(shard_samples, options));
+  }
+  const auto result = runs;
+  keep_newest(runs_);
+  return result;
+}
+
+const ChannelData* JobChannels::find(const std::string& name) const {
+  if (train && train->name() == name) return train.get();
+  if (validation && validation->name() == name) return validation.get();
+  return nullptr;
+}
+
+JobChannels prepare_channels(const Job& job, const StorageConfig& storage,
+                             const std::filesystem::path& folder,
+                             const std::filesystem::path& cache_folder,
+                             const std::function<void(const std::string&)>& notice) {
+  ManifestOptions options;
+  options.cache_folder = cache_folder;
+  options.notice = notice;
+  JobChannels channels;
+  channels.train = prepare(job.train, storage, folder, options);
+  const auto& classes = channels.train->manifest().classes();
+  const std::int64_t wanted = job.hyperparameters.num_classes;
+  if (wanted > 0 && wanted < static_cast<std::int64_t>(classes.size())) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "HyperParameters.num_classes is " + std::to_string(wanted) + ", but " +
+                    job.train.uri.str() + " has " + std::to_string(classes.size()) + " classes");
+  }
+  if (job.validation) {
+    options.classes = classes;
+    channels.validation = prepare(*job.validation, storage, folder, options);
+  }
+  return channels;
+}
+
+void save_manifest(const std::filesystem::path& file, const Manifest& manifest) {
+  nlohmann::json header = {{"format", kFormat}, {"classes", manifest.classes()}};
+  nlohmann::json& blocks = header["blocks"] = nlohmann::json::array();
+  for (std::size_t i = 0; i < manifest.shards().size(); ++i) {
+    const auto block = manifest.block(i);
+    blocks.push_back({block.size(), hex64(hash64(block))});
+  }
+  const std::filesystem::path unfinished = file.string() + ".unfinished";
+  {
+    std::ofstream out(unfinished, std::ios::binary);
+    out << header.dump() << '\n';
+    for (std::size_t i = 0; i < manifest.shards().size(); ++i) {
+      const auto block = manifest.block(i);
+      out.write(reinterpret_cast<const char*>(block.data()),
+                static_cast<std::streamsize>(block.size()));
+    }
+    out.flush();
+    if (!out) throw Error(ErrorCode::kUnavailable, unfinished.string() + " can't be written");
+  }
+  std::filesystem::rename(unfinished, file);
+}
+
+std::optional<Manifest> load_manifest(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return std::nullopt;
+  const auto damaged = [&] { return Error(ErrorCode::kDataLoss, file.string() + " is damaged"); };
+  std::string line;
+  std::getline(in, line);
+  const auto header = nlohmann::json::parse(line, nullptr, false);
+  if (header.is_discarded() || header.value("format", "") != kFormat) throw damaged();
+  Manifest manifest(header.at("classes").get<std::vector<std::string>>());
+  for (const auto& entry : header.at("blocks")) {
+    std::vector<std::byte> block(entry.at(0).get<std::size_t>());
+    in.read(reinterpret_cast<char*>(block.data()), static_cast<std::streamsize>(block.size()));
+    if (!in || hex64(hash64(std::span<const std::byte>(block))) != entry.at(1)) throw damaged();
+    manifest.add_shard(decode_shard(block));
+  }
+  return manifest;
+}
+
+}  // namespace musher

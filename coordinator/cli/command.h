@@ -1,0 +1,78 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/program_options.hpp>
+
+#include "common/error.h"
+
+namespace musher::cli {
+
+namespace po = boost::program_options;
+
+/// What `musher` ends with.
+enum ExitCode { kOk = 0, kFailed = 1, kUsage = 2, kStopped = 3, kUnreachable = 4 };
+
+/// One word after `musher`: a file each.
+struct Command {
+  const char* name;
+  const char* arguments;  ///< as --help shows them, e.g. "JOB"
+  const char* help;       ///< one line
+  int (*run)(const Command& command, const std::vector<std::string>& words);
+};
+
+extern const Command kTrain;
+extern const Command kServe;
+extern const Command kSubmit;
+extern const Command kList;
+extern const Command kStatus;
+extern const Command kWatch;
+extern const Command kLogs;
+extern const Command kStop;
+extern const Command kDelete;
+extern const Command kValidate;
+
+/// The options of one command. A positional argument is an option too, hidden from the list.
+class Options {
+ public:
+  explicit Options(const Command& command) : command_(command) { add("help,h", "print this"); }
+
+  template <typename T>
+  void add(const char* name, T* value, const char* placeholder, const char* help) {
+    auto* semantic = po::value(value)->value_name(placeholder);
+    shown_.add_options()(name, semantic, help);
+  }
+  template <typename T>
+  void add(const char* name, std::optional<T>* value, const char* placeholder, const char* help) {
+    auto* semantic = po::value<T>()->value_name(placeholder);
+    semantic->notifier([value](const T& given) { *value = given; });
+    shown_.add_options()(name, semantic, help);
+  }
+  void add(const char* name, bool* value, const char* help) {
+    shown_.add_options()(name, po::bool_switch(value), help);
+  }
+  /// `--coordinator`, for commands that talk to a daemon.
+  void add_coordinator(std::string* address);
+  void positional(const char* name, std::string* value);
+  void optional_positional(const char* name, std::string* value);
+
+  /// False where help was asked for, and printed. Throws kInvalidArgument.
+  bool parse(const std::vector<std::string>& words);
+
+ private:
+  void add(const char* name, const char* help) { shown_.add_options()(name, help); }
+
+  const Command& command_;
+  po::options_description shown_{"Options"};
+  po::options_description hidden_;
+  po::positional_options_description positions_;
+  std::vector<std::string> required_;
+};
+
+/// `error` on stderr; the exit code that goes with it.
+int report(const Error& error);
+
+}  // namespace musher::cli

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include <grpcpp/grpcpp.h>
+
+#include "jobs.grpc.pb.h"
+
+namespace musher::cli {
+
+/// The coordinator, as commands talk to it. Calls throw `Error`; kUnavailable names the address.
+class Connection {
+ public:
+  explicit Connection(const std::string& address);
+
+  v1::Jobs::Stub& stub() { return *stub_; }
+
+  /// One call that answers at once, e.g. `call(&v1::Jobs::Stub::StopTrainingJob, request)`.
+  template <typename Request, typename Reply>
+  Reply call(grpc::Status (v1::Jobs::Stub::*method)(grpc::ClientContext*, const Request&, Reply*),
+             const Request& request) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+    Reply reply;
+    check((*stub_.*method)(&context, request, &reply));
+    return reply;
+  }
+
+  /// Throws where the status is an error.
+  void check(const grpc::Status& status) const;
+
+ private:
+  std::string address_;
+  std::unique_ptr<v1::Jobs::Stub> stub_;
+};
+
+}  // namespace musher::cli

@@ -1,0 +1,67 @@
+#include "coordinator/cli/daemon_options.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+namespace musher::cli {
+
+namespace {
+
+sigset_t stop_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  return set;
+}
+
+std::string beside_this_program(const char* name) {
+  return std::filesystem::read_symlink("/proc/self/exe").replace_filename(name);
+}
+
+void check_program(const std::string& path, const char* flag) {
+  if (::access(path.c_str(), X_OK) == 0) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              path + " is not a program that can be run; name it with --" + flag);
+}
+
+}  // namespace
+
+void DaemonOptions::add_to(Options& options) {
+  options.add("stop-grace", &stop_grace, "SECONDS",
+              "how long ranks may save the model after a stop (120)");
+  options.add("mpirun", &mpirun, "PATH", "Open MPI 5's mpirun (that of the pinned environment)");
+  options.add("trainer", &trainer, "PATH", "the worker program (musher-trainer beside musher)");
+}
+
+CoordinatorOptions DaemonOptions::coordinator(const std::filesystem::path& state) const {
+  CoordinatorOptions options;
+  options.state = std::filesystem::absolute(state);
+  options.storage = StorageConfig::from_environment();
+  options.cores = cores_of_this_machine();
+  options.mpirun = mpirun.empty() ? MUSHER_MPIRUN : mpirun;
+  options.trainer = trainer.empty() ? beside_this_program("musher-trainer")
+                                    : std::filesystem::absolute(trainer).string();
+  check_program(options.mpirun, "mpirun");
+  check_program(options.trainer, "trainer");
+  options.grace.stop = std::chrono::milliseconds(static_cast<std::int64_t>(1000 * stop_grace));
+  return options;
+}
+
+int cores_of_this_machine() {
+  return std::max(1, static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
+void block_stop_signals() {
+  const sigset_t set = stop_signals();
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+int wait_for_stop_signal(Deadline deadline) {
+  const sigset_t set = stop_signals();
+  const auto left = deadline.remaining();
+  const timespec wait{left.count() / 1000, left.count() % 1000 * 1'000'000};
+  return std::max(0, ::sigtimedwait(&set, nullptr, &wait));
+}
+
+}  // namespace musher::cli

@@ -1,0 +1,72 @@
+// musher serve
+
+#include <fstream>
+#include <iostream>
+
+#include "coordinator/cli/daemon_options.h"
+#include "coordinator/server.h"
+#include "launch/mpirun.h"
+
+namespace musher::cli {
+
+namespace {
+
+std::vector<HostSlots> hosts_of(const std::string& hostfile, std::optional<int> slots) {
+  if (hostfile.empty()) return {{"localhost", slots.value_or(cores_of_this_machine())}};
+  if (slots) throw Error(ErrorCode::kInvalidArgument, "give --hosts or --slots, not both");
+  std::ifstream file(hostfile);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (!file) throw Error(ErrorCode::kNotFound, "--hosts " + hostfile + " can't be read");
+  std::vector<HostSlots> hosts;
+  for (const auto& [host, count] : parse_hostfile(text)) {
+    if (!is_this_machine(host)) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "--hosts " + hostfile + ": " + host +
+                      " is another machine; jobs over several machines are not there yet");
+    }
+    hosts.push_back({host, count});
+  }
+  if (hosts.empty()) throw Error(ErrorCode::kInvalidArgument, hostfile + " names no host");
+  return hosts;
+}
+
+int run(const Command& command, const std::vector<std::string>& words) {
+  std::string state;
+  std::string listen = "127.0.0.1:7077";
+  std::string hostfile;
+  std::optional<int> slots;
+  DaemonOptions daemon;
+  Options options(command);
+  options.add("state", &state, "DIR", "where jobs, journal and logs are kept; needed");
+  options.add("listen", &listen, "HOST:PORT", "a loopback address (127.0.0.1:7077)");
+  options.add("hosts", &hostfile, "HOSTFILE", "hosts and their slots, as mpirun reads them");
+  options.add("slots", &slots, "N", "ranks that may run at once (the number of cores)");
+  daemon.add_to(options);
+  if (!options.parse(words)) return kOk;
+  if (state.empty()) {
+    throw Error(ErrorCode::kInvalidArgument, "--state is missing; see musher serve --help");
+  }
+
+  block_stop_signals();
+  CoordinatorOptions settings = daemon.coordinator(state);
+  settings.hosts = hosts_of(hostfile, slots);
+  const Logger logger = make_logger();
+  Coordinator coordinator(std::move(settings), logger);
+  const Server server(coordinator, listen);
+  coordinator.start(server.address());
+  logger->info("coordinator on {}, state in {}", server.address(), state);
+  while (wait_for_stop_signal(Deadline::after(std::chrono::hours(1))) == 0) {
+  }
+  logger->info("the coordinator ends; what runs goes on, and is taken up again at the next start");
+  return kOk;
+}
+
+}  // namespace
+
+const Command kServe = {
+    "serve", "--state DIR",
+    "Run the coordinator: queue, scheduler, assignment of shards, job store. Started again on the "
+    "same state and address it takes up its jobs, running ones too.",
+    run};
+
+}  // namespace musher::cli

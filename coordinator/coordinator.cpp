@@ -1,0 +1,224 @@
+#include "coordinator/coordinator.h"
+
+#include <algorithm>
+
+#include "job/request.h"
+
+namespace musher {
+
+namespace {
+
+WallTime wall_now() {
+  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+}
+
+}  // namespace
+
+Coordinator::Coordinator(CoordinatorOptions options, Logger logger)
+    : options_(std::move(options)), logger_(std::move(logger)), store_(options_.state) {
+  std::filesystem::create_directories(options_.state / "jobs");
+  std::filesystem::create_directories(options_.state / "cache");
+  const Lock lock(mutex_);
+  recover();
+}
+
+Coordinator::~Coordinator() {
+  shut_down();
+  events_ = Thread();
+  std::map<std::string, JobPtr> jobs;
+  std::vector<std::shared_ptr<void>> retired;
+  {
+    const Lock lock(mutex_);
+    jobs.swap(jobs_);
+    retired.swap(retired_);
+  }
+  if (options_.die_together) {
+    for (const auto& [name, job] : jobs) {
+      if (job->attempt) job->attempt->kill();
+    }
+    // The attempts' threads see their processes' end; until then a destructor must not cut in.
+    for (const auto& [name, job] : jobs) {
+      if (job->attempt) job->attempt->wait_ended(Deadline::after(std::chrono::seconds(10)));
+    }
+  }
+}
+
+void Coordinator::start(const std::string& address) {
+  const Lock lock(mutex_);
+  address_ = address;
+  schedule_wanted_ = true;
+  events_ = Thread("coordinator", [this](const std::stop_token& stop) { run_events(stop); });
+}
+
+void Coordinator::shut_down() {
+  const Lock lock(mutex_);
+  ending_ = true;
+  events_.request_stop();
+  notify();
+}
+
+void Coordinator::notify() {
+  ++version_;
+  changed_.notify_all();
+}
+
+std::uint64_t Coordinator::version() {
+  const Lock lock(mutex_);
+  return version_;
+}
+
+std::uint64_t Coordinator::wait_for_change(std::uint64_t seen, Deadline deadline) {
+  Lock lock(mutex_);
+  changed_.wait_until(lock, deadline.when(), [&] { return ending_ || version_ != seen; });
+  return version_;
+}
+
+Coordinator::JobPtr Coordinator::find(const std::string& name) {
+  const auto found = jobs_.find(name);
+  return found == jobs_.end() ? nullptr : found->second;
+}
+
+/// Takes a job of the store into memory.
+Coordinator::JobPtr Coordinator::activate(JobRecord record) {
+  const JobPtr job = std::make_shared<ActiveJob>();
+  JobOrErrors parsed = validate_request(record.request, record.workers);
+  if (!parsed.job) {
+    throw Error(ErrorCode::kInvalidArgument, to_text(parsed.errors));
+  }
+  job->job = std::move(*parsed.job);
+  job->record = std::move(record);
+  std::filesystem::create_directories(job_folder(job->name()));
+  job->log = std::make_shared<JobLog>(job_folder(job->name()) / "log");
+  for (const Notice& notice : store_.notices(job->name())) {
+    job->notices.push_back(notice.text);
+    job->rank_notices.emplace(notice.time.time_since_epoch().count(), notice.text);
+  }
+  if (auto progress = store_.progress(job->name())) job->latest = std::move(*progress);
+  jobs_[job->name()] = job;
+  return job;
+}
+
+void Coordinator::recover() {
+  for (JobRecord& record : store_.unfinished()) {
+    const std::string name = record.name();
+    try {
+      const JobPtr job = activate(std::move(record));
+      if (job->state().attempt_started) {
+        adopt_attempt(job);
+      } else {
+        apply(job, CoordinatorRestarted{});
+      }
+    } catch (const Error& error) {
+      logger_->error("job {} can't be taken up again: {}", name, error.what());
+    }
+  }
+}
+
+void Coordinator::create(const v1::CreateTrainingJobRequest& request, std::optional<int> workers) {
+  const JobOrErrors parsed = validate_request(request, workers);
+  if (!parsed.job) throw Error(ErrorCode::kInvalidArgument, to_text(parsed.errors));
+  const Job& job = *parsed.job;
+  JobRecord record;
+  record.request = request;
+  record.workers = workers;
+  record.state = submitted(job.ranks, job.retries, job.max_runtime, wall_now());
+  const Lock lock(mutex_);
+  store_.create(record);
+  // A job of this name that was deleted may have left files where a crash cut in.
+  std::filesystem::remove_all(job_folder(job.name));
+  activate(std::move(record));
+  schedule_wanted_ = true;
+  notify();
+}
+
+v1::DescribeTrainingJobResponse Coordinator::describe(const std::string& name) {
+  const Lock lock(mutex_);
+  const JobPtr job = find(name);
+  return musher::describe(job ? job->record : store_.get(name), wall_now());
+}
+
+v1::ListTrainingJobsResponse Coordinator::list(const v1::ListTrainingJobsRequest& request) {
+  return store_.list(request);
+}
+
+void Coordinator::stop(const std::string& name) {
+  const Lock lock(mutex_);
+  const JobPtr job = find(name);
+  if (!job) {
+    store_.get(name);  // kNotFound, or it is over
+    return;
+  }
+  apply(job, StopRequested{});
+}
+
+void Coordinator::kill(const std::string& name) {
+  const Lock lock(mutex_);
+  const JobPtr job = find(name);
+  if (!job) return;
+  apply(job, StopRequested{});
+  kill_attempt(job);
+}
+
+void Coordinator::remove(const std::string& name) {
+  const Lock lock(mutex_);
+  if (find(name)) {
+    throw Error(ErrorCode::kFailedPrecondition,
+                "job " + name + " is not over; stop it before you delete it");
+  }
+  store_.get(name);
+  store_.remove(name);
+  std::filesystem::remove_all(job_folder(name));
+  notify();
+}
+
+v1::JobProgress Coordinator::progress(const std::string& name, std::size_t first_notice) {
+  const Lock lock(mutex_);
+  const JobPtr job = find(name);
+  const JobRecord record = job ? job->record : store_.get(name);
+  v1::JobProgress progress;
+  *progress.mutable_job() = musher::describe(record, wall_now());
+  progress.set_over(record.state.over());
+  progress.set_ranks(record.state.ranks);
+  progress.set_attempt(record.state.attempt);
+  v1::ReportRequest latest;
+  std::vector<std::string> notices;
+  if (job) {
+    latest = job->latest;
+    notices = job->notices;
+    progress.set_queue_position(job->queue_position);
+  } else {
+    latest = store_.progress(name).value_or(v1::ReportRequest());
+    for (const Notice& notice : store_.notices(name)) notices.push_back(notice.text);
+  }
+  if (const auto parsed = validate_request(record.request, record.workers).job) {
+    progress.set_epochs(static_cast<std::uint64_t>(parsed->hyperparameters.epochs));
+  }
+  if (const auto generation = store_.newest_generation(name)) {
+    progress.set_generation(generation->number);
+  }
+  progress.set_epoch(latest.epoch());
+  progress.set_step(latest.step());
+  progress.set_steps(latest.steps());
+  progress.set_samples_per_second(latest.samples_per_second());
+  progress.set_loss(latest.loss());
+  progress.set_eta_seconds(latest.step_seconds() > 0 && latest.steps() > 0
+                               ? static_cast<double>(latest.steps() - latest.step()) *
+                                     latest.step_seconds()
+                               : -1);
+  for (std::size_t i = first_notice; i < notices.size(); ++i) progress.add_notices(notices[i]);
+  return progress;
+}
+
+std::filesystem::path Coordinator::log_file(const std::string& name) {
+  const Lock lock(mutex_);
+  if (!find(name)) store_.get(name);
+  return job_folder(name) / "log";
+}
+
+std::string Coordinator::token(const std::string& name) {
+  const Lock lock(mutex_);
+  const JobPtr job = find(name);
+  return job && job->membership ? job->membership->token : "";
+}
+
+}  // namespace musher

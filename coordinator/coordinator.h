@@ -1,0 +1,154 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/deadline.h"
+#include "common/error.h"
+#include "common/log.h"
+#include "common/thread.h"
+#include "coordinator/active_job.h"
+#include "coordinator/job_store.h"
+#include "coordinator/scheduler.h"
+#include "jobs.pb.h"
+#include "storage/config.h"
+#include "workers.pb.h"
+
+namespace musher {
+
+struct CoordinatorOptions {
+  std::filesystem::path state;  ///< folder of the store, the jobs' logs and manifests
+  StorageConfig storage;
+  std::vector<HostSlots> hosts;
+  int cores = 1;        ///< of a host
+  std::string mpirun;   ///< path
+  std::string trainer;  ///< path of musher-trainer
+  Grace grace;
+  std::chrono::milliseconds join_limit{120'000};  ///< for all ranks of an attempt to join
+  double heartbeat_seconds = 1;
+  bool die_together = false;    ///< mpirun ends when this process does
+  bool ranks_are_here = false;  ///< they were started by hand: no mpirun is started or killed
+};
+
+/// Owns the jobs of one state folder: takes them, schedules them, starts their attempts, answers
+/// their ranks. What happens is decided by pure functions (lifecycle, scheduler, membership); this
+/// class stores their decisions and then carries them out. All public calls are thread-safe and
+/// throw `Error`. Made in the order: Coordinator, which recovers what the store holds and can then
+/// answer; the server; start().
+class Coordinator {
+ public:
+  Coordinator(CoordinatorOptions options, Logger logger);
+  /// Leaves running attempts alone, unless they are to die together with it: those are killed.
+  ~Coordinator();
+
+  /// From now on attempts are started; their ranks are told `address`.
+  void start(const std::string& address);
+
+  // What people ask for.
+  void create(const v1::CreateTrainingJobRequest& request,
+              std::optional<int> workers = std::nullopt);
+  v1::DescribeTrainingJobResponse describe(const std::string& name);
+  v1::ListTrainingJobsResponse list(const v1::ListTrainingJobsRequest& request);
+  void stop(const std::string& name);
+  /// SIGKILL now: the second Ctrl-C.
+  void kill(const std::string& name);
+  void remove(const std::string& name);
+  /// With the notices from `first_notice` on.
+  v1::JobProgress progress(const std::string& name, std::size_t first_notice = 0);
+  /// kNotFound for a job that does not exist.
+  std::filesystem::path log_file(const std::string& name);
+
+  /// Changes whenever anything about any job does; wait_for_change returns the present value when
+  /// it is not `seen` any more, or at the deadline, or when the coordinator ends.
+  std::uint64_t version();
+  std::uint64_t wait_for_change(std::uint64_t seen, Deadline deadline);
+
+  // What ranks ask for. A caller that is not of the present attempt and generation is answered
+  // `stale`. kUnavailable: not yet, ask again.
+  /// Waits for the other ranks and for the manifests. `gone`: the caller has hung up.
+  v1::JoinReply join(const v1::JoinRequest& request, Deadline deadline,
+                     const std::function<bool()>& gone);
+  v1::Assignment assignment(const v1::AssignmentRequest& request);
+  /// The channels of the job, for GetShards; null for a stale caller.
+  std::shared_ptr<const JobChannels> channels(const v1::RankId& id);
+  v1::ReportReply report(const v1::ReportRequest& request);
+  v1::SliceReply slice(const v1::SliceReport& report);
+  v1::FinishReply finish(const v1::FinishRequest& request);
+
+  /// The token of the newest attempt, for ranks that were started by hand.
+  std::string token(const std::string& name);
+
+  /// Ends all waits, so that the server can shut down. Nothing is started any more.
+  void shut_down();
+
+ private:
+  using JobPtr = std::shared_ptr<ActiveJob>;
+  using Lock = std::unique_lock<std::mutex>;
+
+  // coordinator.cpp. "REQUIRES: mutex_ is held" for all that follow, but for those marked (free).
+  JobPtr find(const std::string& name);
+  JobPtr activate(JobRecord record);
+  void recover();
+  void notify();
+
+  // coordinator_events.cpp
+  void run_events(const std::stop_token& stop);  // (free)
+  std::chrono::milliseconds handle_due(WallTime now);
+  void schedule_jobs();
+  void apply(const JobPtr& job, const Event& event);
+  void perform(const JobPtr& job, const Action& action);
+  void add_notice(const JobPtr& job, const std::string& text);
+  void log_line(const JobPtr& job, const std::string& text);
+  void find_hung_ranks(const JobPtr& job);
+
+  // coordinator_attempts.cpp
+  std::filesystem::path job_folder(const std::string& name) const;
+  std::filesystem::path attempt_folder(const ActiveJob& job) const;
+  void start_attempt(const JobPtr& job);
+  void spawn(const JobPtr& job, AttemptRecord record);
+  void adopt_attempt(const JobPtr& job);
+  void watch(const JobPtr& job, Process process, std::uint64_t logged);
+  void prepare(const JobPtr& job);
+  void retire(Helper& helper);
+  void prepared(const std::string& name, std::uint64_t attempt, Preparation preparation);  // (free)
+  void lose_rank(const JobPtr& job, int rank, const std::string& what);
+  void rank_ended(const std::string& name, std::uint64_t attempt, const RankExit& exit);  // (free)
+  void attempt_ended(const std::string& name, std::uint64_t attempt);                     // (free)
+  void end_attempt(const JobPtr& job);
+  void kill_attempt(const JobPtr& job);
+
+  // coordinator_ranks.cpp
+  JobPtr current(const v1::RankId& id, const char* call);
+  v1::JoinReply join_reply(const JobPtr& job, int rank);
+  void take_report(const JobPtr& job, const v1::ReportRequest& request);
+  void add_validation_notice(const JobPtr& job, const v1::ReportRequest& request);
+  void take_epoch(const JobPtr& job, const v1::EpochReport& epoch, const Digest& whole);
+  void commit(const JobPtr& job, const std::vector<SliceRecord>& slices, Lock& lock);
+
+  const CoordinatorOptions options_;
+  const Logger logger_;
+  JobStore store_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::uint64_t version_ = 1;
+  bool ending_ = false;
+  bool schedule_wanted_ = false;
+  std::string address_;
+  std::map<std::string, JobPtr> jobs_;  // those that are not over
+  /// Threads that have ended or soon will; joined by the event thread, without the lock.
+  std::vector<std::shared_ptr<void>> retired_;
+  std::vector<Helper> helpers_;
+  Thread events_;
+};
+
+}  // namespace musher

@@ -1,0 +1,300 @@
+// An attempt of a job: from its token to the last of its processes.
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <signal.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "coordinator/checkpoints.h"
+#include "coordinator/coordinator.h"
+#include "launch/mpirun.h"
+
+namespace musher {
+
+namespace {
+
+WallTime wall_now() {
+  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+}
+
+/// 128 bits.
+std::string random_token() {
+  std::array<unsigned char, 16> bytes{};
+  if (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
+    throw Error(ErrorCode::kInternal, "the kernel gives no random bytes");
+  }
+  return fmt::format("{:02x}", fmt::join(bytes, ""));
+}
+
+void write_secret(const std::filesystem::path& path, const std::string& text) {
+  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  const std::string line = text + "\n";
+  if (!file || ::write(file.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
+    throw Error(ErrorCode::kUnavailable, path.string() + " can't be written: " + strerror(errno));
+  }
+}
+
+Preparation make_preparation(const Job& job, std::shared_ptr<const JobChannels> channels,
+                             const StorageConfig& storage, const std::filesystem::path& folder,
+                             const std::filesystem::path& cache) {
+  Preparation result;
+  try {
+    const auto notice = [&](const std::string& text) { result.notices.push_back(text); };
+    result.channels = channels ? channels
+                               : std::make_shared<const JobChannels>(
+                                     prepare_channels(job, storage, folder, cache, notice));
+    if (job.checkpoints) {
+      const auto store = open_store(*job.checkpoints, storage);
+      const CheckpointSearch search = find_checkpoint(*store);
+      for (const std::string& text : search.notices) notice(text);
+      if (search.newest) result.resume_from = job.checkpoints->join(search.newest->folder).str();
+    }
+  } catch (const std::exception& error) {
+    result.failure = error.what();
+  }
+  return result;
+}
+
+}  // namespace
+
+std::filesystem::path Coordinator::job_folder(const std::string& name) const {
+  return options_.state / "jobs" / name;
+}
+
+std::filesystem::path Coordinator::attempt_folder(const ActiveJob& job) const {
+  return job_folder(job.name()) / fmt::format("attempt-{}", job.record.state.attempt);
+}
+
+void Coordinator::start_attempt(const JobPtr& job) {
+  AttemptRecord record;
+  record.attempt = job->state().attempt;
+  record.token = random_token();
+  record.placement = job->placement;
+  record.started = wall_now();
+  store_.save_attempt(job->name(), record);
+  job->membership = AttemptMembership{record.attempt,
+                                      record.token,
+                                      job->state().ranks,
+                                      static_cast<int>(job->job.hyperparameters.virtual_workers),
+                                      {},
+                                      {}};
+  job->ranks.clear();
+  job->started = Deadline::Clock::now();
+  job->lost.reset();
+  job->killed = false;
+  job->failure.clear();
+  job->prepared = false;
+  prepare(job);
+  if (options_.ranks_are_here) return;
+  try {
+    spawn(job, std::move(record));
+  } catch (const std::exception& error) {
+    apply(job, JobFailed{error.what()});
+    end_attempt(job);
+  }
+}
+
+void Coordinator::spawn(const JobPtr& job, AttemptRecord record) {
+  const std::filesystem::path folder = attempt_folder(*job);
+  std::filesystem::create_directories(folder);
+  write_secret(folder / "token", record.token);
+  MpirunOptions mpirun;
+  mpirun.mpirun = options_.mpirun;
+  mpirun.trainer = options_.trainer;
+  mpirun.ranks = job->state().ranks;
+  mpirun.cores = options_.cores;
+  mpirun.ranks_per_host = job->state().ranks;
+  mpirun.as_root = ::geteuid() == 0;
+  mpirun.environment = job->job.environment;
+  mpirun.coordinator = address_;
+  mpirun.job = job->name();
+  mpirun.attempt = record.attempt;
+  mpirun.token_file = folder / "token";
+  SpawnOptions options;
+  options.argv = mpirun_argv(mpirun);
+  options.environment = job->job.environment;
+  options.output = folder / "output";
+  options.die_with_parent = options_.die_together;
+  Process process = Process::spawn(options);
+  record.pid = process.identity().pid;
+  record.pid_start = process.identity().start;
+  record.boot_id = process.identity().boot_id;
+  store_.save_attempt(job->name(), record);
+  watch(job, std::move(process), 0);
+}
+
+/// Looks at an mpirun and hands on what it says; the first `logged` bytes are in the log already.
+void Coordinator::watch(const JobPtr& job, Process process, std::uint64_t logged) {
+  const std::filesystem::path folder = attempt_folder(*job);
+  const std::string name = job->name();
+  const std::uint64_t attempt = job->state().attempt;
+  AttemptListener listener;
+  listener.output = [this, log = job->log, attempt, logged](const std::vector<OutputLine>& lines) {
+    std::vector<LogEntry> entries;
+    for (const OutputLine& line : lines) {
+      const auto kind = line.line.kind;
+      if (line.end <= logged ||
+          (kind != MpirunLine::Kind::kRank && kind != MpirunLine::Kind::kMpirun)) {
+        continue;
+      }
+      entries.push_back({wall_now().time_since_epoch().count(), line.line.rank, line.line.error,
+                         line.line.text, attempt, line.end});
+    }
+    log->append(entries);
+    const Lock lock(mutex_);
+    notify();
+  };
+  listener.rank_ended = [this, name, attempt](const RankExit& exit) {
+    rank_ended(name, attempt, exit);
+  };
+  listener.ended = [this, name, attempt] { attempt_ended(name, attempt); };
+  job->attempt = std::make_shared<Attempt>(std::move(process), folder / "output", folder / "token",
+                                           std::move(listener));
+}
+
+/// Of a job that ran when the last coordinator ended.
+void Coordinator::adopt_attempt(const JobPtr& job) {
+  const auto record = store_.newest_attempt(job->name());
+  const bool began = record && record->attempt == job->state().attempt;
+  std::optional<Process> process;
+  if (began && !options_.ranks_are_here) {
+    process = Process::find({static_cast<pid_t>(record->pid), record->pid_start, record->boot_id});
+  }
+  if (!process) {
+    signal_by_argument(attempt_folder(*job) / "token", SIGKILL);
+    apply(job, CoordinatorRestarted{began, false});
+    return;
+  }
+  job->placement = record->placement;
+  job->started = Deadline::Clock::now();
+  job->membership = AttemptMembership{record->attempt,
+                                      record->token,
+                                      job->state().ranks,
+                                      static_cast<int>(job->job.hyperparameters.virtual_workers),
+                                      {},
+                                      {}};
+  const auto generation = store_.newest_generation(job->name());
+  if (generation && generation->attempt == record->attempt) {
+    job->membership->generation = generation;
+    for (const Member& member : generation->members) {
+      job->membership->joined[member.rank] = member;
+      job->ranks[member.rank] = {job->started, true, v1::ReportRequest::STARTING, 0};
+    }
+  }
+  prepare(job);
+  watch(job, std::move(*process), job->log->source_end(record->attempt));
+  apply(job, CoordinatorRestarted{true, true});
+}
+
+void Coordinator::retire(Helper& helper) {
+  if (helper.thread) helpers_.push_back(std::exchange(helper, {}));
+}
+
+/// Lists the data and looks for a checkpoint, while the processes start.
+void Coordinator::prepare(const JobPtr& job) {
+  retire(job->preparing);
+  const auto done = std::make_shared<std::atomic<bool>>(false);
+  auto work = [this, plan = job->job, channels = job->channels, name = job->name(),
+               attempt = job->state().attempt, folder = job_folder(job->name()), done] {
+    prepared(name, attempt,
+             make_preparation(plan, channels, options_.storage, folder, options_.state / "cache"));
+    *done = true;
+  };
+  job->preparing = {std::make_shared<Thread>("prepare", std::move(work)), done};
+}
+
+void Coordinator::prepared(const std::string& name, std::uint64_t attempt,
+                           Preparation preparation) {
+  const Lock lock(mutex_);
+  const JobPtr job = find(name);
+  if (!job || !job->membership || job->state().attempt != attempt) return;
+  for (const std::string& text : preparation.notices) add_notice(job, text);
+  if (!preparation.failure.empty()) {
+    apply(job, JobFailed{preparation.failure});
+    kill_attempt(job);  // the ranks wait for an answer to Join: they have nothing to save
+    return;
+  }
+  job->channels = std::move(preparation.channels);
+  job->resume_from = std::move(preparation.resume_from);
+  job->prepared = true;
+  notify();
+}
+
+/// A rank is gone or hangs before its Finish. Today that ends the attempt.
+void Coordinator::lose_rank(const JobPtr& job, int rank, const std::string& what) {
+  if (job->lost || job->killed) return;
+  job->lost = LostRank{rank, what};
+  log_line(job, fmt::format("rank {} {}; the attempt ends", rank, what));
+  kill_attempt(job);
+}
+
+void Coordinator::rank_ended(const std::string& name, std::uint64_t attempt, const RankExit& exit) {
+  const Lock lock(mutex_);
+  const JobPtr job = find(name);
+  if (!job || !job->membership || job->state().attempt != attempt) return;
+  const JobState& state = job->state();
+  if (state.finished.contains(exit.rank)) return;
+  if (state.stop != StopReason::kNone && !job->membership->generation) return;  // by our SIGTERM
+  // After a rank has said what failed, the others' own errors are symptoms; SIGKILL is none.
+  const bool said = std::any_of(state.finished.begin(), state.finished.end(), [](const auto& rank) {
+    return rank.second == v1::FinishRequest::FAILED;
+  });
+  const bool symptom = exit.signal.empty() || exit.signal.starts_with("Aborted") ||
+                       exit.signal.starts_with("Terminated");
+  if ((said || !job->failure.empty()) && symptom) return;
+  lose_rank(job, exit.rank, exit.text());
+}
+
+void Coordinator::attempt_ended(const std::string& name, std::uint64_t attempt) {
+  const Lock lock(mutex_);
+  const JobPtr job = find(name);
+  if (job && job->state().attempt == attempt) end_attempt(job);
+}
+
+/// No process of it is left.
+void Coordinator::end_attempt(const JobPtr& job) {
+  AttemptEnded event{job->state().attempt, std::nullopt, ""};
+  std::vector<std::string> last;
+  if (job->lost) {
+    event.lost_rank = job->lost->rank;
+    event.reason = fmt::format("rank {}", job->lost->rank);
+    const auto& joined = job->membership->joined;
+    if (const auto member = joined.find(job->lost->rank); member != joined.end()) {
+      event.reason += " on host " + member->second.host;
+    }
+    event.reason += " " + job->lost->what;
+    if (job->attempt) last = job->attempt->last_errors(job->lost->rank);
+  } else if (job->attempt && !job->killed) {
+    event.reason = "mpirun ended before the ranks had finished";
+    last = job->attempt->last_errors(-1);
+  }
+  if (!last.empty()) event.reason += fmt::format(": {}", fmt::join(last, " | "));
+  if (job->attempt) retired_.push_back(std::exchange(job->attempt, nullptr));
+  retire(job->preparing);
+  job->membership.reset();
+  if (auto record = store_.newest_attempt(job->name())) {
+    record->ended = wall_now();
+    store_.save_attempt(job->name(), *record);
+  }
+  schedule_wanted_ = true;
+  apply(job, event);
+}
+
+void Coordinator::kill_attempt(const JobPtr& job) {
+  job->killed = true;
+  if (job->attempt) {
+    job->attempt->kill();
+  } else if (job->membership) {
+    job->over_soon = true;
+    notify();
+  }
+}
+
+}  // namespace musher

@@ -1,0 +1,203 @@
+// What happens to jobs by themselves: time passes, slots become free, decisions are carried out.
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "coordinator/coordinator.h"
+
+namespace musher {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kLongestWait{60'000};
+constexpr milliseconds kHeartbeatCheck{500};
+
+WallTime wall_now() {
+  return std::chrono::floor<milliseconds>(std::chrono::system_clock::now());
+}
+
+const char* phase_name(v1::ReportRequest::Phase phase) {
+  switch (phase) {
+    case v1::ReportRequest::LOADING:
+      return "loading";
+    case v1::ReportRequest::TRAINING:
+      return "training";
+    case v1::ReportRequest::VALIDATING:
+      return "validating";
+    case v1::ReportRequest::SAVING:
+      return "saving a checkpoint";
+    case v1::ReportRequest::UPLOADING:
+      return "uploading";
+    default:
+      return "starting";
+  }
+}
+
+}  // namespace
+
+void Coordinator::run_events(const std::stop_token& stop) {
+  Lock lock(mutex_);
+  std::uint64_t seen = 0;
+  while (!stop.stop_requested()) {
+    const milliseconds wait = handle_due(wall_now());
+    std::vector<std::shared_ptr<void>> retired;
+    retired.swap(retired_);
+    std::erase_if(helpers_, [&](const Helper& helper) {
+      if (*helper.done) retired.push_back(helper.thread);
+      return helper.done->load();
+    });
+    if (!retired.empty()) {
+      lock.unlock();
+      retired.clear();
+      lock.lock();
+      continue;
+    }
+    seen = version_;
+    changed_.wait_until(lock, Deadline::after(wait).when(),
+                        [&] { return ending_ || schedule_wanted_ || version_ != seen; });
+  }
+}
+
+/// All that is due now; returns how long nothing else will be.
+milliseconds Coordinator::handle_due(WallTime now) {
+  milliseconds wait = kLongestWait;
+  std::vector<JobPtr> jobs;
+  for (const auto& [name, job] : jobs_) jobs.push_back(job);
+  for (const JobPtr& job : jobs) {
+    if (std::exchange(job->over_soon, false)) end_attempt(job);
+    const auto due = next_tick(job->state());
+    if (due && *due <= now) apply(job, Tick{});
+    if (job->membership) {
+      find_hung_ranks(job);
+      wait = std::min(wait, kHeartbeatCheck);
+    }
+    if (const auto next = next_tick(job->state())) {
+      wait = std::clamp(milliseconds(*next - now), milliseconds(1), wait);
+    }
+  }
+  if (std::exchange(schedule_wanted_, false)) schedule_jobs();
+  return wait;
+}
+
+void Coordinator::schedule_jobs() {
+  std::vector<QueuedJob> queue;
+  std::vector<RunningJob> running;
+  for (const JobRecord& record : store_.unfinished()) {  // in the queue's order
+    const JobPtr job = find(record.name());
+    if (!job) continue;
+    if (job->state().attempt_started) {
+      running.push_back({job->name(), job->placement});
+    } else if (!job->state().over()) {
+      queue.push_back({job->name(), job->state().ranks});
+    }
+  }
+  const Schedule decision = schedule(queue, running, options_.hosts);
+  for (const QueuedJob& queued : queue) find(queued.name)->queue_position = 0;
+  for (std::size_t i = 0; i < decision.waiting.size(); ++i) {
+    find(decision.waiting[i])->queue_position = static_cast<int>(i) + 1;
+  }
+  for (const std::string& name : decision.too_large) {
+    const JobPtr job = find(name);
+    if (std::exchange(job->told_too_large, true)) continue;
+    add_notice(job, fmt::format("waits: it needs {} slots, and all hosts together have {}",
+                                job->state().ranks, total_slots(options_.hosts)));
+  }
+  for (const Start& start : decision.starts) {
+    const JobPtr job = find(start.name);
+    job->placement = start.placement;
+    apply(job, Scheduled{});
+  }
+  if (!queue.empty()) notify();
+}
+
+/// The one way in which a job's state changes: decided, stored, then carried out.
+void Coordinator::apply(const JobPtr& job, const Event& event) {
+  const WallTime now = wall_now();
+  Decision decision = decide(job->state(), event, now, options_.grace);
+  if (decision.actions.empty() && decision.state == job->state()) return;
+  const Secondary::Value before = job->state().secondary;
+  store_.save(job->name(), decision.state);
+  job->state() = std::move(decision.state);
+  if (before != job->state().secondary) {
+    logger_->info("job {}: {}", job->name(),
+                  v1::SecondaryStatus::Value_Name(job->state().secondary));
+  }
+  for (const Action& action : decision.actions) perform(job, action);
+  notify();
+}
+
+void Coordinator::perform(const JobPtr& job, const Action& action) {
+  switch (action.kind) {
+    case Action::Kind::kQueue:
+      job->placement.clear();
+      schedule_wanted_ = true;
+      break;
+    case Action::Kind::kStartAttempt:
+      start_attempt(job);
+      break;
+    case Action::Kind::kAskToStop:
+      job->stop = true;
+      if (job->attempt) job->attempt->ask_to_stop();
+      break;
+    case Action::Kind::kTellFailure:
+      job->failure = action.text;
+      log_line(job, "failed: " + action.text);
+      break;
+    case Action::Kind::kKill:
+      kill_attempt(job);
+      break;
+    case Action::Kind::kNotice:
+      add_notice(job, action.text);
+      break;
+    case Action::Kind::kOver:
+      log_line(job, fmt::format("{}{}{}", v1::TrainingJobStatus::Value_Name(job->state().status),
+                                job->state().failure.empty() ? "" : ": ", job->state().failure));
+      logger_->info("job {}: over, {}", job->name(),
+                    v1::TrainingJobStatus::Value_Name(job->state().status));
+      retired_.push_back(job);
+      jobs_.erase(job->name());
+      schedule_wanted_ = true;
+      break;
+  }
+}
+
+void Coordinator::add_notice(const JobPtr& job, const std::string& text) {
+  store_.add_notice(job->name(), {wall_now(), text});
+  job->notices.push_back(text);
+  log_line(job, text);
+  notify();
+}
+
+void Coordinator::log_line(const JobPtr& job, const std::string& text) {
+  job->log->append({{wall_now().time_since_epoch().count(), -1, false, text}});
+}
+
+void Coordinator::find_hung_ranks(const JobPtr& job) {
+  if (job->lost || job->killed) return;
+  const auto now = Deadline::Clock::now();
+  const AttemptMembership& membership = *job->membership;
+  if (!membership.generation) {
+    if (now - job->started < options_.join_limit) return;
+    for (int rank = 0; rank < membership.world_size; ++rank) {
+      if (membership.joined.contains(rank)) continue;
+      lose_rank(job, rank,
+                fmt::format(
+                    "did not join within {} s",
+                    std::chrono::duration_cast<std::chrono::seconds>(options_.join_limit).count()));
+      return;
+    }
+  }
+  const std::chrono::seconds limit(job->job.hyperparameters.heartbeat_timeout_seconds);
+  for (const auto& [rank, life] : job->ranks) {
+    if (!life.joined || job->state().finished.contains(rank) || now - life.heard < limit) continue;
+    lose_rank(job, rank,
+              fmt::format("hung: no heartbeat for {} s; it was {} at step {}", limit.count(),
+                          phase_name(life.phase), life.step));
+    return;
+  }
+}
+
+}  // namespace musher

@@ -1,0 +1,369 @@
+// What ranks ask for and report.
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "coordinator/checkpoints.h"
+#include "coordinator/coordinator.h"
+
+namespace musher {
+
+namespace {
+
+constexpr std::size_t kCheckpointsKept = 3;
+constexpr std::size_t kUndecodableNamed = 20;  // in a job's notices
+
+WallTime wall_now() {
+  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+}
+
+Caller caller_of(const v1::RankId& id) {
+  return {id.attempt(), id.generation(), id.rank(), id.token()};
+}
+
+SliceRecord record_of(const v1::SliceReport& report) {
+  return {report.checkpoint(), report.step(), report.slice(),    report.slices(),
+          report.key(),        report.size(), report.checksum(), report.header()};
+}
+
+void describe_channel(const ChannelData& channel, v1::ChannelSummary& summary) {
+  summary.set_name(channel.name());
+  summary.set_uri(channel.uri());
+  summary.set_samples(channel.manifest().samples());
+  summary.set_bytes(channel.manifest().bytes());
+  summary.set_shards(static_cast<std::uint32_t>(channel.manifest().shards().size()));
+  summary.set_fingerprint(channel.fingerprint());
+  summary.set_window(channel.window());
+}
+
+/// "epoch 3: 6680 of 6680 samples, each once"
+std::string epoch_line(const v1::EpochReport& epoch, std::uint64_t whole) {
+  std::string line = fmt::format("epoch {}: {} of {} samples, each once", epoch.epoch() + 1,
+                                 epoch.samples(), whole);
+  if (epoch.undecodable_samples() > 0) {
+    line += fmt::format("; {} could not be decoded", epoch.undecodable_samples());
+  }
+  return line;
+}
+
+}  // namespace
+
+/// The job that the caller is a present member of; null, and a line in the log, for any other.
+Coordinator::JobPtr Coordinator::current(const v1::RankId& id, const char* call) {
+  const JobPtr job = find(id.job());
+  const Standing where = job ? standing(job->membership, caller_of(id)) : Standing::kNothingRuns;
+  if (where != Standing::kCurrent) {
+    logger_->warn("{} of job {} attempt {} generation {} rank {} refused: {}", call, id.job(),
+                  id.attempt(), id.generation(), id.rank(), to_string(where));
+    return nullptr;
+  }
+  job->ranks[id.rank()].heard = Deadline::Clock::now();
+  return job;
+}
+
+v1::JoinReply Coordinator::join(const v1::JoinRequest& request, Deadline deadline,
+                                const std::function<bool()>& gone) {
+  const v1::RankId& id = request.id();
+  const auto refused = [&](const std::string& why) {
+    return Error(ErrorCode::kFailedPrecondition,
+                 fmt::format("job {} refuses rank {}: {}", id.job(), id.rank(), why));
+  };
+  Lock lock(mutex_);
+  const JobPtr job = find(id.job());
+  if (!job || !job->membership) throw refused("no attempt of it runs");
+  const JoinResult result = musher::join(*job->membership, caller_of(id), request.world_size(),
+                                         {id.rank(), request.host(), request.pid()});
+  if (result == JoinResult::kComplete) {
+    const auto newest = store_.newest_generation(job->name());
+    const Generation generation =
+        form_generation(*job->membership, newest ? newest->number + 1 : 1);
+    store_.add_generation(job->name(), generation);
+    job->membership->generation = generation;
+    apply(job, RanksJoined{id.attempt()});
+  } else if (result != JoinResult::kWaiting && result != JoinResult::kMember) {
+    throw refused(std::string(to_string(result)));
+  }
+  const auto ready = [&] {
+    return ending_ || !job->membership || job->membership->attempt != id.attempt() ||
+           !job->failure.empty() || (job->membership->generation && job->prepared);
+  };
+  while (!ready() && !deadline.expired() && !gone()) {
+    const auto slice = std::min(deadline.when(), Deadline::Clock::now() + std::chrono::seconds(1));
+    changed_.wait_until(lock, slice, ready);
+  }
+  if (!job->failure.empty()) throw refused(job->failure);
+  if (!job->membership || job->membership->attempt != id.attempt()) {
+    throw refused("its attempt is over");
+  }
+  if (!job->membership->generation || !job->prepared) {
+    throw Error(ErrorCode::kUnavailable, "the other ranks or the data are not there yet");
+  }
+  job->ranks[id.rank()] = {Deadline::Clock::now(), true, v1::ReportRequest::STARTING, 0};
+  return join_reply(job, id.rank());
+}
+
+v1::JoinReply Coordinator::join_reply(const JobPtr& job, int) {
+  const Generation& generation = *job->membership->generation;
+  v1::JoinReply reply;
+  *reply.mutable_job() = job->record.request;
+  reply.set_generation(generation.number);
+  reply.set_virtual_workers(static_cast<int>(generation.virtual_worker_rank.size()));
+  for (const int rank : generation.virtual_worker_rank) reply.add_virtual_worker_rank(rank);
+  for (const std::string& name : job->channels->train->manifest().classes()) {
+    reply.add_classes(name);
+  }
+  describe_channel(*job->channels->train, *reply.add_channels());
+  if (job->channels->validation) {
+    describe_channel(*job->channels->validation, *reply.add_channels());
+  }
+  reply.set_resume_from(job->resume_from);
+  reply.set_s3_endpoint(options_.storage.s3_endpoint);
+  reply.set_s3_region(options_.storage.s3_region);
+  const double timeout = static_cast<double>(job->job.hyperparameters.heartbeat_timeout_seconds);
+  reply.set_heartbeat_seconds(std::min(options_.heartbeat_seconds, timeout / 4));
+  return reply;
+}
+
+v1::Assignment Coordinator::assignment(const v1::AssignmentRequest& request) {
+  v1::Assignment reply;
+  std::shared_ptr<const JobChannels> channels;
+  std::vector<std::uint32_t> virtual_workers;
+  DealOptions options;
+  {
+    const Lock lock(mutex_);
+    const JobPtr job = current(request.id(), "GetAssignment");
+    if (!job) {
+      reply.set_stale(true);
+      return reply;
+    }
+    channels = job->channels;
+    const Generation& generation = *job->membership->generation;
+    virtual_workers = virtual_workers_of(generation, request.id().rank());
+    options.virtual_workers = static_cast<std::uint32_t>(generation.virtual_worker_rank.size());
+    options.seed = job->job.train.shuffle_seed
+                       ? static_cast<std::uint64_t>(*job->job.train.shuffle_seed)
+                       : job->job.hyperparameters.seed;
+  }
+  if (!channels) throw Error(ErrorCode::kUnavailable, "the job's manifests are being read");
+  const ChannelData* channel = channels->find(request.channel());
+  if (channel == nullptr) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "GetAssignment.channel: the job has no channel \"" + request.channel() + "\"");
+  }
+  options.epoch = request.epoch();
+  options.window = channel->window();
+  options.shuffle = channel == channels->train.get();
+  const auto runs = channel->runs(options);
+  for (const std::uint32_t v : virtual_workers) {
+    v1::VirtualWorkerShare* share = reply.add_shares();
+    share->set_virtual_worker(v);
+    for (const Run& run : runs->at(v)) {
+      v1::ShardRun* message = share->add_runs();
+      message->set_shard(run.shard);
+      message->set_first(run.first);
+      message->set_count(run.count);
+    }
+  }
+  const Digest digest = channel->digest(request.epoch());
+  reply.set_epoch_samples(digest.samples);
+  reply.set_epoch_sum(digest.sum);
+  return reply;
+}
+
+std::shared_ptr<const JobChannels> Coordinator::channels(const v1::RankId& id) {
+  const Lock lock(mutex_);
+  const JobPtr job = current(id, "GetShards");
+  if (!job) return nullptr;
+  if (!job->channels) throw Error(ErrorCode::kUnavailable, "the job's manifests are being read");
+  return job->channels;
+}
+
+v1::ReportReply Coordinator::report(const v1::ReportRequest& request) {
+  v1::ReportReply reply;
+  Lock lock(mutex_);
+  JobPtr job = current(request.id(), "Report");
+  if (job && !request.epochs().empty()) {
+    // A digest over millions of samples takes a while: not under the lock.
+    const auto channels = job->channels;
+    if (!channels) throw Error(ErrorCode::kUnavailable, "the job's manifests are being read");
+    lock.unlock();
+    for (const auto& epoch : request.epochs()) channels->train->digest(epoch.epoch());
+    lock.lock();
+    job = current(request.id(), "Report");
+  }
+  if (!job) {
+    reply.set_stale(true);
+    return reply;
+  }
+  take_report(job, request);
+  reply.set_stop(job->stop);
+  reply.set_failure(job->failure);
+  return reply;
+}
+
+void Coordinator::take_report(const JobPtr& job, const v1::ReportRequest& request) {
+  const int rank = request.id().rank();
+  RankLife& life = job->ranks[rank];
+  life.joined = true;
+  life.step = request.step();
+  life.phase = request.phase();
+  for (int i = 0; i < request.notices_size(); ++i) {
+    const std::int64_t time = i < request.notice_time_ms_size() ? request.notice_time_ms(i) : 0;
+    const std::string& text = request.notices(i);
+    if (!job->rank_notices.emplace(time, text).second) continue;
+    store_.add_notice(job->name(), {WallTime(std::chrono::milliseconds(time)), text});
+    job->notices.push_back(text);
+    log_line(job, text);
+  }
+  if (rank != 0) return;
+  if (!request.metrics().empty()) {
+    store_.add_metrics(job->name(), {request.metrics().begin(), request.metrics().end()});
+    for (const auto& metric : request.metrics()) {
+      log_line(job, fmt::format("epoch {} step {}: {} {:.6g}", metric.epoch() + 1, metric.step(),
+                                metric.name(), metric.value()));
+    }
+  }
+  add_validation_notice(job, request);
+  for (const auto& epoch : request.epochs()) {
+    take_epoch(job, epoch, job->channels->train->digest(epoch.epoch()));
+  }
+  job->latest = request;
+  job->latest.clear_metrics();
+  job->latest.clear_epochs();
+  job->latest.clear_notices();
+  job->latest.clear_notice_time_ms();
+  job->latest.mutable_id()->clear_token();
+  store_.save_progress(job->name(), job->latest);
+  apply(job, PhaseReported{request.id().attempt(), request.phase()});
+  notify();
+}
+
+/// What validation came to, in one line for those who watch.
+void Coordinator::add_validation_notice(const JobPtr& job, const v1::ReportRequest& request) {
+  std::map<std::uint64_t, std::string> lines;
+  std::int64_t time = 0;
+  for (const auto& metric : request.metrics()) {
+    if (!metric.name().starts_with("validation:")) continue;
+    std::string& line = lines[metric.epoch()];
+    line += line.empty() ? fmt::format("epoch {}: ", metric.epoch() + 1) : ", ";
+    line += fmt::format("{} {:.4f}", metric.name(), metric.value());
+    time = metric.time_ms();
+  }
+  for (const auto& [epoch, line] : lines) {
+    if (job->rank_notices.emplace(time, line).second) add_notice(job, line);
+  }
+}
+
+/// Every sample exactly once, or the job fails.
+void Coordinator::take_epoch(const JobPtr& job, const v1::EpochReport& epoch, const Digest& whole) {
+  if (!store_.add_epoch(job->name(), job->state().attempt, epoch)) return;
+  for (const std::string& key : epoch.undecodable_keys()) {
+    if (job->undecodable.size() < kUndecodableNamed && job->undecodable.insert(key).second) {
+      add_notice(job, "could not decode " + key);
+    }
+  }
+  Digest expected = whole;
+  expected -= Digest{epoch.undecodable_samples(), epoch.undecodable_sum()};
+  const Digest got{epoch.samples(), epoch.sum()};
+  if (!(got == expected)) {
+    apply(job, JobFailed{fmt::format(
+                   "epoch {}: {} of {} samples were trained on and their digest {:016x} is not "
+                   "{:016x}: some were lost or came twice",
+                   epoch.epoch() + 1, got.samples, expected.samples, got.sum, expected.sum)});
+    return;
+  }
+  const double limit = job->job.hyperparameters.undecodable_limit;
+  if (static_cast<double>(epoch.undecodable_samples()) >
+      limit * static_cast<double>(whole.samples)) {
+    apply(job,
+          JobFailed{fmt::format(
+              "epoch {}: {} of {} samples could not be decoded, more than the share of {} that "
+              "HyperParameters.undecodable_limit allows{}",
+              epoch.epoch() + 1, epoch.undecodable_samples(), whole.samples, limit,
+              epoch.undecodable_keys().empty() ? "" : "; one is " + epoch.undecodable_keys(0))});
+    return;
+  }
+  add_notice(job, epoch_line(epoch, whole.samples));
+}
+
+v1::SliceReply Coordinator::slice(const v1::SliceReport& report) {
+  v1::SliceReply reply;
+  Lock lock(mutex_);
+  const JobPtr job = current(report.id(), "ReportSlice");
+  if (!job) {
+    reply.set_stale(true);
+    return reply;
+  }
+  if (!job->job.checkpoints) {
+    throw Error(ErrorCode::kFailedPrecondition,
+                "job " + job->name() + " has no CheckpointConfig, so it has no checkpoints");
+  }
+  const std::string uri = job->job.checkpoints->join(report.checkpoint()).str();
+  const auto committed = store_.checkpoints(job->name());
+  if (std::any_of(committed.begin(), committed.end(),
+                  [&](const auto& record) { return record.uri == uri; })) {
+    reply.set_committed(true);  // this is a repetition: the answer was lost
+    return reply;
+  }
+  const auto slices = store_.add_slice(job->name(), record_of(report));
+  if (static_cast<int>(slices.size()) < report.slices()) return reply;
+  commit(job, slices, lock);
+  reply.set_committed(true);
+  return reply;
+}
+
+/// Talks to the object store without the lock; doing it twice does no harm.
+void Coordinator::commit(const JobPtr& job, const std::vector<SliceRecord>& slices, Lock& lock) {
+  const Uri uri = *job->job.checkpoints;
+  const std::string folder = slices.front().checkpoint;
+  lock.unlock();
+  const auto store = open_store(uri, options_.storage);
+  commit_checkpoint(*store, slices);
+  lock.lock();
+  store_.commit_checkpoint(job->name(), folder,
+                           {uri.join(folder).str(), slices.front().step, wall_now()});
+  add_notice(job,
+             fmt::format("checkpoint at step {}: {}", slices.front().step, uri.join(folder).str()));
+  const auto all = store_.checkpoints(job->name());
+  std::vector<std::string> old;
+  for (; job->pruned + kCheckpointsKept < all.size(); ++job->pruned) {
+    const std::string& gone = all[job->pruned].uri;
+    old.push_back(gone.substr(gone.rfind('/') + 1));
+  }
+  lock.unlock();
+  for (const std::string& key : old) {
+    try {
+      remove_checkpoint(*store, key);
+    } catch (const Error& error) {
+      logger_->warn("job {}: an old checkpoint stays: {}", job->name(), error.what());
+    }
+  }
+  lock.lock();
+}
+
+v1::FinishReply Coordinator::finish(const v1::FinishRequest& request) {
+  v1::FinishReply reply;
+  const Lock lock(mutex_);
+  const JobPtr job = current(request.id(), "Finish");
+  if (!job) {
+    reply.set_stale(true);
+    return reply;
+  }
+  if (request.id().rank() == 0 && !request.final_metrics().empty()) {
+    job->record.final_metrics = {request.final_metrics().begin(), request.final_metrics().end()};
+    store_.save_final_metrics(job->name(), job->record.final_metrics);
+  }
+  if (!request.failure().empty()) {
+    log_line(job, fmt::format("rank {} failed: {}", request.id().rank(), request.failure()));
+  }
+  apply(job, RankFinished{request.id().attempt(), request.id().rank(), request.outcome(),
+                          request.failure(), request.artifact()});
+  if (options_.ranks_are_here && job->membership &&
+      static_cast<int>(job->state().finished.size()) == job->membership->world_size) {
+    job->over_soon = true;
+  }
+  return reply;
+}
+
+}  // namespace musher

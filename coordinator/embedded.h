@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "common/deadline.h"
+#include "storage/config.h"
+
+namespace musher {
+
+/// The coordinator of one job inside the process of rank 0, for `mpirun -n N musher-trainer --job
+/// JOB.json`: its state is in a temporary folder that goes with it, and its one attempt's ranks run
+/// already. Progress goes to stderr, a line each. Thread-safe.
+class EmbeddedCoordinator {
+ public:
+  /// Throws kInvalidArgument with everything that is wrong with the job, a line each.
+  EmbeddedCoordinator(const std::string& job_json_path, int world_size,
+                      const StorageConfig& storage);
+  ~EmbeddedCoordinator();
+
+  const std::string& address() const;  ///< HOST:PORT, on this machine
+  const std::string& job_name() const;
+  const std::string& token() const;
+  std::uint64_t attempt() const;
+
+  /// Returns when the job is over, or at the deadline.
+  void wait_over(Deadline deadline);
+  /// 0 Completed, 1 Failed or not over, 3 Stopped.
+  int exit_code();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace musher

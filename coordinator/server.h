@@ -1,0 +1,35 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "coordinator/coordinator.h"
+
+namespace musher {
+
+/// HOST:PORT taken apart.
+struct ListenAddress {
+  std::string host;
+  int port = 0;
+  /// Throws kInvalidArgument saying what would be right.
+  static ListenAddress parse(const std::string& text);
+};
+
+/// The gRPC server of a coordinator: Jobs, Workers, health and reflection.
+class Server {
+ public:
+  /// Listens at once; port 0 takes any. Throws kInvalidArgument for an address that is not
+  /// loopback, which would need TLS and tokens, and kAlreadyExists where the port is taken.
+  Server(Coordinator& coordinator, const std::string& listen);
+  /// Ends the coordinator's waits and the calls under way.
+  ~Server();
+
+  /// HOST:PORT that clients and ranks of this machine use.
+  const std::string& address() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace musher
