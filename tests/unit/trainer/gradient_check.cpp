@@ -13,6 +13,7 @@
 #include <string>
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/from_blob.h>
 
 #include "common/random.h"
 #include "model/model.h"

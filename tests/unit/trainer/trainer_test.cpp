@@ -1,8 +1,8 @@
 #include <array>
 #include <cmath>
 
-#include <ATen/ops/randn.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 
 #include "model/model.h"
