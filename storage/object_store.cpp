@@ -1,9 +1,11 @@
 #include "storage/object_store.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include <arrow/io/interfaces.h>
 #include <arrow/util/future.h>
+#include <arrow/util/io_util.h>
 #include <fmt/format.h>
 
 #include "common/error.h"
@@ -90,6 +92,8 @@ void ArrowStore::list(std::string_view prefix,
   bool empty = true;
   while (true) {
     const auto entries = generator().result();
+    if (arrow::internal::ErrnoFromStatus(entries.status()) == ENOTDIR)
+      break;  // a file: nothing is below it
     if (!entries.ok()) throw backend_->error(entries.status(), "list", folder);
     if (entries->empty()) break;  // Arrow's end mark
     auto objects = objects_of(*entries);

@@ -36,6 +36,10 @@ class JitteredRetry : public arrow::fs::S3RetryStrategy {
     // before the first attempt.
     if (error.exception_name == "ExpiredToken" || error.exception_name == "RequestExpired")
       return false;
+    // A certificate that is not trusted comes as a network error.
+    for (const char* mark : {"curlCode: 60,", "curlCode: 77,"}) {
+      if (error.message.find(mark) != std::string::npos) return false;
+    }
     return error.should_retry;
   }
 

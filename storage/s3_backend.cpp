@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <functional>
 #include <mutex>
+#include <vector>
 
 #include <arrow/filesystem/s3fs.h>
 #include <arrow/util/io_util.h>
@@ -121,6 +122,15 @@ class S3Backend : public Backend, public std::enable_shared_from_this<S3Backend>
   std::shared_ptr<arrow::fs::S3FileSystem> files_;  // guarded by mutex_
 };
 
+/// Keeps a stream for ever: after an abort that failed, its destructor would try to complete the
+/// upload, and might succeed. Better a little memory than half an object.
+void abandon(std::shared_ptr<arrow::io::OutputStream> stream) {
+  static std::mutex mutex;
+  static auto* const kept = new std::vector<std::shared_ptr<arrow::io::OutputStream>>;
+  std::lock_guard lock(mutex);
+  kept->push_back(std::move(stream));
+}
+
 /// Arrow publishes what a stream holds when it is destroyed: so abort first, always.
 class S3Writer : public ObjectWriter {
  public:
@@ -135,7 +145,8 @@ class S3Writer : public ObjectWriter {
   ~S3Writer() override {
     if (committed_) return;
     const RetryBudget budget(std::min(backend_->retry_limit(), kAbortLimit));
-    (void)stream_->Abort();
+    if (stream_->Abort().ok()) return;
+    abandon(std::move(stream_));
   }
 
   void write(std::span<const std::byte> bytes) override {

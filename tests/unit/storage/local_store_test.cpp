@@ -58,6 +58,7 @@ TEST_F(LocalStore, ListsBelowAPrefixOnly) {
   EXPECT_THAT(keys_of(*store_, "train/b/"), ElementsAre("train/b/1"));
   EXPECT_EQ(keys_of(*store_).size(), 6u);
   EXPECT_THAT(keys_of(*store_, "nothing/here"), IsEmpty());
+  EXPECT_THAT(keys_of(*store_, "top"), IsEmpty());
 }
 
 TEST_F(LocalStore, ListsInPages) {

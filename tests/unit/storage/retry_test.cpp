@@ -55,6 +55,8 @@ TEST(RetryStrategy, RetriesOnlyWhatMayPass) {
   EXPECT_TRUE(strategy->ShouldRetry(kTransient, 0));
   EXPECT_FALSE(strategy->ShouldRetry({15, "denied", "AccessDenied", false}, 0));
   EXPECT_FALSE(strategy->ShouldRetry({99, "expired", "ExpiredToken", true}, 0));
+  EXPECT_FALSE(
+      strategy->ShouldRetry({99, "curlCode: 60, SSL peer certificate was not OK", "", true}, 0));
 }
 
 TEST(RetryStrategy, ASpentBudgetEndsIt) {

@@ -12,7 +12,9 @@ from s3_server import S3Server  # noqa: E402
 from stand_ins import DroppingRelay, InstanceMetadata  # noqa: E402
 
 BUCKET = "storage-test"
-DROPS = 3  # storage_s3_test.cpp counts on it
+# storage_s3_test.cpp counts on these two.
+DROPS = 3
+NEVER_ABORTED = "AnAbortThatFailsPublishesNothing/k"
 
 
 def main():
@@ -28,20 +30,23 @@ def main():
         )
         with (
             InstanceMetadata(server.access_key, server.secret_key) as metadata,
-            DroppingRelay(server.port, DROPS) as relay,
+            DroppingRelay(server.port, drops=DROPS) as dropping,
+            DroppingRelay(server.port, refused=b"DELETE ") as undeletable,
         ):
             inherited = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
             stand_ins = {
                 "HOME": folder,  # no one's own ~/.aws
                 "MUSHER_TEST_BUCKET": BUCKET,
-                "MUSHER_TEST_DROPPING_ENDPOINT": relay.endpoint,
+                "MUSHER_TEST_DROPPING_ENDPOINT": dropping.endpoint,
+                "MUSHER_TEST_UNDELETABLE_ENDPOINT": undeletable.endpoint,
                 "MUSHER_TEST_METADATA_ENDPOINT": metadata.endpoint,
                 "MUSHER_TEST_PROFILES": str(profile),
             }
             code = subprocess.run(sys.argv[2:], env={**inherited, **server.env(), **stand_ins}).returncode
-        left = server.client().list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+        uploads = server.client().list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+        left = {upload["Key"] for upload in uploads} - {NEVER_ABORTED}
         if left:
-            print(f"unfinished uploads are left: {[upload['Key'] for upload in left]}", file=sys.stderr)
+            print(f"unfinished uploads are left: {sorted(left)}", file=sys.stderr)
             code = code or 1
     sys.exit(code)
 

@@ -1,4 +1,4 @@
-"""What stands beside the real S3 server in its tests: an instance metadata service, and a connection that drops."""
+"""What stands beside the real S3 server in its tests: an instance metadata service, and connections that drop."""
 
 import http.server
 import json
@@ -68,11 +68,12 @@ class InstanceMetadata:
 
 
 class DroppingRelay:
-    """A TCP relay that closes its first `drops` connections at once and serves the rest."""
+    """A TCP relay that closes its first `drops` connections at once, and any on which a request begins with `refused`."""
 
-    def __init__(self, target_port, drops):
+    def __init__(self, target_port, drops=0, refused=None):
         self._target = (HOST, target_port)
         self._drops = drops
+        self._refused = refused
         self._listener = socket.create_server((HOST, 0))
         self.endpoint = f"http://{HOST}:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -95,13 +96,15 @@ class DroppingRelay:
                 client.close()
                 continue
             server = socket.create_connection(self._target)
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+            for source, sink, refused in ((client, server, self._refused), (server, client, None)):
+                threading.Thread(target=_pump, args=(source, sink, refused), daemon=True).start()
 
 
-def _pump(source, sink):
+def _pump(source, sink, refused):
     try:
         while data := source.recv(65536):
+            if refused and data.startswith(refused):
+                break
             sink.sendall(data)
     except OSError:
         pass

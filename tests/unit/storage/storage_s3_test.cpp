@@ -150,6 +150,7 @@ TEST_F(S3, ListsMoreThanOnePage) {
   EXPECT_GE(pages, 3u);
   EXPECT_EQ(keys_of(*store, "class1").size(), 700u);
   EXPECT_THAT(keys_of(*store, "class"), IsEmpty());
+  EXPECT_THAT(keys_of(*store, "class1/1"), IsEmpty());
 }
 
 TEST_F(S3, AFolderMarkerIsNoObject) {
@@ -196,6 +197,18 @@ TEST_F(S3, AnExceptionLeavesNothingBehind) {
   }
   EXPECT_EQ(read_text(*store, "k"), "old");
   EXPECT_THAT(keys_of(*store), ElementsAre("k"));
+}
+
+// Arrow's stream would complete the upload when it is destroyed.
+TEST_F(S3, AnAbortThatFailsPublishesNothing) {
+  StorageConfig undeletable = config();
+  undeletable.s3_endpoint = environment("MUSHER_TEST_UNDELETABLE_ENDPOINT");
+  undeletable.retry_limit = milliseconds(200);
+  {
+    const auto writer = open_store(root(), undeletable)->writer("k");
+    writer->write(bytes_of(noise(20 << 20, 5)));
+  }
+  expect_error(ErrorCode::kNotFound, "no such object", [&] { open()->head("k"); });
 }
 
 TEST_F(S3, ErrorsNameTheUri) {
