@@ -26,7 +26,7 @@ bool is_noise(const std::string& text) {
 
 }  // namespace
 
-Attempt::Attempt(Process mpirun, std::filesystem::path output, std::string marker,
+Attempt::Attempt(std::optional<Process> mpirun, std::filesystem::path output, std::string marker,
                  AttemptListener listener)
     : mpirun_(std::move(mpirun)),
       output_(std::move(output)),
@@ -42,11 +42,11 @@ Attempt::~Attempt() {
 }
 
 void Attempt::ask_to_stop() {
-  signal_by_argument(marker_, SIGTERM, mpirun_.identity().pid);
+  signal_by_argument(marker_, SIGTERM, mpirun_ ? mpirun_->identity().pid : 0);
 }
 
 void Attempt::kill() {
-  signal_by_argument(marker_, SIGKILL, mpirun_.identity().pid);
+  signal_by_argument(marker_, SIGKILL, mpirun_ ? mpirun_->identity().pid : 0);
   kill_wanted_ = true;
   ::eventfd_write(wake_.get(), 1);
 }
@@ -64,6 +64,18 @@ std::vector<std::string> Attempt::last_errors(int rank) {
 }
 
 void Attempt::watch(const std::stop_token& stop) {
+  if (mpirun_) watch_mpirun(stop);
+  if (stop.stop_requested()) return;
+  clean_up();
+  read_output();
+  listener_.ended();
+  const std::lock_guard lock(mutex_);
+  ended_ = true;
+  changed_.notify_all();
+}
+
+/// Returns when it is gone, or at a stop.
+void Attempt::watch_mpirun(const std::stop_token& stop) {
   const FileDescriptor changes(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   ::inotify_add_watch(changes.get(), output_.c_str(), IN_MODIFY);
   std::optional<Deadline> kill_mpirun_at;
@@ -71,11 +83,11 @@ void Attempt::watch(const std::stop_token& stop) {
     read_output();
     if (kill_wanted_ && !kill_mpirun_at) kill_mpirun_at = Deadline::after(kDrainTime);
     if (kill_mpirun_at && kill_mpirun_at->expired()) {
-      mpirun_.signal(SIGKILL);
+      mpirun_->signal(SIGKILL);
       signal_by_argument(marker_, SIGKILL);
     }
     std::array<pollfd, 3> events{
-        {{mpirun_.descriptor(), POLLIN, 0}, {changes.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}}};
+        {{mpirun_->descriptor(), POLLIN, 0}, {changes.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}}};
     int timeout = -1;
     if (kill_mpirun_at)
       timeout = std::max(10, static_cast<int>(kill_mpirun_at->remaining().count()));
@@ -91,13 +103,7 @@ void Attempt::watch(const std::stop_token& stop) {
     }
     if (events[0].revents != 0) break;
   }
-  mpirun_.reap();
-  clean_up();
-  read_output();
-  listener_.ended();
-  const std::lock_guard lock(mutex_);
-  ended_ = true;
-  changed_.notify_all();
+  mpirun_->reap();
 }
 
 /// mpirun is gone; what it may have left is ended too, so that nothing writes to the job any more.

@@ -38,13 +38,12 @@ struct AttemptListener {
 /// this process, and its end. mpirun's exit code decides nothing.
 class Attempt {
  public:
-  /// `marker`: an argument that each of its processes has, and no other.
-  Attempt(Process mpirun, std::filesystem::path output, std::string marker,
+  /// `mpirun`: absent where it ended while nobody watched; what it left behind is then read and
+  /// ended. `marker`: an argument that each of its processes has, and no other.
+  Attempt(std::optional<Process> mpirun, std::filesystem::path output, std::string marker,
           AttemptListener listener);
   /// Stops watching, and leaves the processes alone.
   ~Attempt();
-
-  const ProcessIdentity& identity() const { return mpirun_.identity(); }
 
   /// SIGTERM to every rank, not to mpirun: that would kill them at once.
   void ask_to_stop();
@@ -60,11 +59,12 @@ class Attempt {
 
  private:
   void watch(const std::stop_token& stop);
+  void watch_mpirun(const std::stop_token& stop);
   void read_output();
   void take_line(const std::string& text, std::vector<OutputLine>& lines);
   void clean_up();
 
-  const Process mpirun_;
+  const std::optional<Process> mpirun_;
   const std::filesystem::path output_;
   const std::string marker_;
   const AttemptListener listener_;

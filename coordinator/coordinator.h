@@ -116,7 +116,7 @@ class Coordinator {
   void start_attempt(const JobPtr& job);
   void spawn(const JobPtr& job, AttemptRecord record);
   void adopt_attempt(const JobPtr& job);
-  void watch(const JobPtr& job, Process process, std::uint64_t logged);
+  void watch(const JobPtr& job, std::optional<Process> process, std::uint64_t logged);
   void prepare(const JobPtr& job);
   void retire(Helper& helper);
   void prepared(const std::string& name, std::uint64_t attempt, Preparation preparation);  // (free)

@@ -131,7 +131,7 @@ void Coordinator::spawn(const JobPtr& job, AttemptRecord record) {
 }
 
 /// Looks at an mpirun and hands on what it says; the first `logged` bytes are in the log already.
-void Coordinator::watch(const JobPtr& job, Process process, std::uint64_t logged) {
+void Coordinator::watch(const JobPtr& job, std::optional<Process> process, std::uint64_t logged) {
   const std::filesystem::path folder = attempt_folder(*job);
   const std::string name = job->name();
   const std::uint64_t attempt = job->state().attempt;
@@ -162,16 +162,15 @@ void Coordinator::watch(const JobPtr& job, Process process, std::uint64_t logged
 /// Of a job that ran when the last coordinator ended.
 void Coordinator::adopt_attempt(const JobPtr& job) {
   const auto record = store_.newest_attempt(job->name());
-  const bool began = record && record->attempt == job->state().attempt;
-  std::optional<Process> process;
-  if (began && !options_.ranks_are_here) {
-    process = Process::find({static_cast<pid_t>(record->pid), record->pid_start, record->boot_id});
-  }
-  if (!process) {
+  if (!record || record->attempt != job->state().attempt || record->pid == 0) {
+    // The last coordinator was killed while it started mpirun.
     signal_by_argument(attempt_folder(*job) / "token", SIGKILL);
-    apply(job, CoordinatorRestarted{began, false});
+    apply(job, CoordinatorRestarted{false, false});
     return;
   }
+  std::optional<Process> process =
+      Process::find({static_cast<pid_t>(record->pid), record->pid_start, record->boot_id});
+  const bool alive = process.has_value();
   job->placement = record->placement;
   job->started = Deadline::Clock::now();
   job->membership = AttemptMembership{record->attempt,
@@ -189,8 +188,9 @@ void Coordinator::adopt_attempt(const JobPtr& job) {
     }
   }
   prepare(job);
-  watch(job, std::move(*process), job->log->source_end(record->attempt));
-  apply(job, CoordinatorRestarted{true, true});
+  // Of an mpirun that is gone the output still tells how its ranks ended; AttemptEnded follows.
+  watch(job, std::move(process), job->log->source_end(record->attempt));
+  if (alive) apply(job, CoordinatorRestarted{true, true});
 }
 
 void Coordinator::retire(Helper& helper) {

@@ -24,10 +24,11 @@ bool take(std::string_view& text, std::string_view prefix) {
   return true;
 }
 
-/// `[vm:123] [prterun-vm-123@0,0] odls:…`: PRRTE's reports on the processes that it starts.
+/// `[vm:123] [prterun-vm-123@0,0] odls:…`: PRRTE's reports on the processes that it starts. Its
+/// errors look otherwise.
 bool is_chatter(std::string_view line) {
   return line.starts_with("[") && line.find("] [prterun-") != line.npos &&
-         (line.find("odls") != line.npos || line.find("] hwloc:set on child") != line.npos);
+         line.find("ERROR") == line.npos;
 }
 
 /// `… odls:waitpid_fired child [prterun-vm-123@1,2] exit code 7`

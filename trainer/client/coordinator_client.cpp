@@ -55,6 +55,8 @@ ErrorCode code_of(const grpc::Status& status) {
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
       return ErrorCode::kResourceExhausted;
     case grpc::StatusCode::UNAVAILABLE:
+    case grpc::StatusCode::CANCELLED:  // a server that shuts down ends its calls so,
+    case grpc::StatusCode::UNKNOWN:    // and one that was killed may leave this
       return ErrorCode::kUnavailable;
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return ErrorCode::kDeadlineExceeded;
@@ -311,7 +313,7 @@ void CoordinatorClient::Impl::flush(Deadline deadline) {
   if (!heartbeat_.joinable()) {
     throw Error(ErrorCode::kFailedPrecondition, "flush() before join() has no one to report to");
   }
-  const std::uint64_t target = recorded_;
+  const std::uint64_t target = ++recorded_;  // a report from now on, even one with nothing new
   flush_wanted_ = true;
   changed_.notify_all();
   const bool done = changed_.wait_until(lock, deadline.when(), [&] {
@@ -357,8 +359,6 @@ void CoordinatorClient::Impl::heartbeat(const std::stop_token&) {
     } else {
       pause = backoff;
       backoff = std::min(2 * backoff, kMostBackoff);
-      // A flush that is waiting must not turn the backoff into a busy loop; it is served by the
-      // retry all the same.
     }
   }
 }

@@ -1,0 +1,77 @@
+#include "coordinator/job_log.h"
+
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "coordinator/temporary_folder.h"
+
+namespace musher {
+namespace {
+
+class JobLogTest : public testing::Test {
+ protected:
+  std::filesystem::path file() const { return folder_.path() / "log"; }
+  TemporaryFolder folder_{"musher-test"};
+};
+
+LogEntry line(int rank, const std::string& text, std::uint64_t source = 0) {
+  return {1'700'000'000'000, rank, rank == 1, text, 2, source};
+}
+
+TEST_F(JobLogTest, WhatIsWrittenIsReadWithItsRankAndSpaces) {
+  JobLog(file()).append({line(0, "  two  spaces "), line(1, ""), line(-1, "ours\nin two lines")});
+  const LogPage page = read_log(file(), 0, std::nullopt);
+  ASSERT_EQ(page.entries.size(), 3u);
+  EXPECT_EQ(page.entries[0].text, "  two  spaces ");
+  EXPECT_EQ(page.entries[0].time_ms, 1'700'000'000'000);
+  EXPECT_TRUE(page.entries[1].error);
+  EXPECT_EQ(page.entries[2].rank, -1);
+  EXPECT_EQ(page.entries[2].text, "ours in two lines");
+  EXPECT_EQ(read_log(file(), 0, 1).entries.size(), 1u);
+}
+
+TEST_F(JobLogTest, ReadingGoesOnWhereItEndedPageByPage) {
+  JobLog log(file());
+  for (int i = 0; i < 100; ++i) log.append({line(0, "line " + std::to_string(i))});
+  std::vector<std::string> read;
+  std::uint64_t offset = 0;
+  for (LogPage page = read_log(file(), 0, std::nullopt, 128); page.next_offset != offset;
+       page = read_log(file(), offset, std::nullopt, 128)) {
+    offset = page.next_offset;
+    for (const LogEntry& entry : page.entries) read.push_back(entry.text);
+  }
+  ASSERT_EQ(read.size(), 100u);
+  EXPECT_EQ(read[99], "line 99");
+  EXPECT_EQ(offset, std::filesystem::file_size(file()));
+}
+
+TEST_F(JobLogTest, ALineLongerThanAPageDoesNotStopTheReader) {
+  JobLog(file()).append({line(0, std::string(1000, 'x')), line(0, "next")});
+  const LogPage first = read_log(file(), 0, std::nullopt, 100);
+  ASSERT_EQ(first.entries.size(), 1u);
+  EXPECT_EQ(first.entries[0].text.size(), 1000u);
+  EXPECT_EQ(read_log(file(), first.next_offset, std::nullopt, 100).entries.at(0).text, "next");
+}
+
+TEST_F(JobLogTest, ALineThatACrashCutOffIsGoneAndTheNextIsWhole) {
+  JobLog(file()).append({line(0, "whole", 10)});
+  std::ofstream(file(), std::ios::app) << "1700000000000 2 20 0 o cut of";
+  EXPECT_EQ(read_log(file(), 0, std::nullopt).entries.size(), 1u) << "not before it is mended";
+  JobLog log(file());
+  log.append({line(0, "after", 30)});
+  const LogPage page = read_log(file(), 0, std::nullopt);
+  ASSERT_EQ(page.entries.size(), 2u);
+  EXPECT_EQ(page.entries[1].text, "after");
+  EXPECT_EQ(log.source_end(2), 30u);
+  EXPECT_EQ(log.source_end(1), 0u) << "another attempt";
+}
+
+TEST_F(JobLogTest, NoFileIsAnEmptyPage) {
+  const LogPage page = read_log(folder_.path() / "none", 7, std::nullopt);
+  EXPECT_TRUE(page.entries.empty());
+  EXPECT_EQ(page.next_offset, 7u);
+}
+
+}  // namespace
+}  // namespace musher

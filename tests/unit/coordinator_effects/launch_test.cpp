@@ -1,0 +1,108 @@
+#include <algorithm>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/error.h"
+#include "launch/mpirun.h"
+#include "launch/mpirun_output.h"
+
+namespace musher {
+namespace {
+
+using Kind = MpirunLine::Kind;
+using testing::Contains;
+using testing::IsSupersetOf;
+using testing::Not;
+
+MpirunOptions two_ranks() {
+  MpirunOptions options;
+  options.mpirun = "/venv/bin/mpirun";
+  options.trainer = "/bin/musher-trainer";
+  options.ranks = options.ranks_per_host = 2;
+  options.cores = 5;
+  options.coordinator = "127.0.0.1:7077";
+  options.job = "dogs";
+  options.attempt = 3;
+  options.token_file = "/state/token";
+  options.environment = {{"SECRET", "hush"}};
+  return options;
+}
+
+TEST(Mpirun, ValuesOfTheJobsEnvironmentDoNotShowInTheArguments) {
+  const auto argv = mpirun_argv(two_ranks());
+  EXPECT_EQ(argv.front(), "/venv/bin/mpirun");
+  EXPECT_THAT(argv, IsSupersetOf({"--with-ft", "ulfm", "-x", "SECRET", "/state/token", "dogs"}));
+  for (const std::string& word : argv) EXPECT_EQ(word.find("hush"), std::string::npos) << word;
+}
+
+TEST(Mpirun, RootIsAllowedOnlyWhereWeAreRoot) {
+  MpirunOptions options = two_ranks();
+  EXPECT_THAT(mpirun_argv(options), Not(Contains("--allow-run-as-root")));
+  options.as_root = true;
+  EXPECT_THAT(mpirun_argv(options), Contains("--allow-run-as-root"));
+}
+
+TEST(Mpirun, CoresAreSharedEvenlyAndEveryRankHasOne) {
+  EXPECT_EQ(threads_per_rank(5, 2), 2);
+  EXPECT_EQ(threads_per_rank(2, 4), 1);
+  const auto argv = mpirun_argv(two_ranks());
+  const auto flag = std::find(argv.begin(), argv.end(), "--threads");
+  ASSERT_NE(flag, argv.end());
+  EXPECT_EQ(*(flag + 1), "2");
+}
+
+TEST(Mpirun, HostfilesAreReadAsOpenMpiReadsThem) {
+  const auto hosts = parse_hostfile("# the rack\nh1 slots=4\n\nh2   # one\n");
+  const std::vector<std::pair<std::string, int>> expected{{"h1", 4}, {"h2", 1}};
+  EXPECT_EQ(hosts, expected);
+  EXPECT_THROW(parse_hostfile("h1 slots=four\n"), Error);
+}
+
+// The lines are Open MPI 5.0.11's own.
+TEST(MpirunOutput, TellsRanksAndStreamsApart) {
+  const MpirunLine out = parse_mpirun_line("[1,12]<stdout>: a [1,3]<stdout>: b");
+  EXPECT_EQ(out.kind, Kind::kRank);
+  EXPECT_EQ(out.rank, 12);
+  EXPECT_FALSE(out.error);
+  EXPECT_EQ(out.text, "a [1,3]<stdout>: b");
+  const MpirunLine err = parse_mpirun_line("[1,0]<stderr>: ");
+  EXPECT_EQ(err.kind, Kind::kRank);
+  EXPECT_TRUE(err.error);
+  EXPECT_EQ(err.text, "");
+}
+
+TEST(MpirunOutput, HowARankEnded) {
+  const std::string who = "[vm:14855] [prterun-vm-14855@0,0] odls:waitpid_fired child ";
+  const MpirunLine code = parse_mpirun_line(who + "[prterun-vm-14855@1,1] exit code 7");
+  ASSERT_EQ(code.kind, Kind::kExit);
+  EXPECT_EQ(code.exit, (RankExit{1, 7, ""}));
+  EXPECT_EQ(code.exit.text(), "exited with code 7");
+  const MpirunLine killed =
+      parse_mpirun_line(who + "process [prterun-vm-14833@1,10] terminated with signal Killed");
+  ASSERT_EQ(killed.kind, Kind::kExit);
+  EXPECT_EQ(killed.exit, (RankExit{10, 0, "Killed"}));
+  EXPECT_EQ(killed.exit.text(), "was killed by signal 9 (Killed)");
+}
+
+TEST(MpirunOutput, ChatterIsNoMessageAndMessagesAreNoChatter) {
+  for (const char* line :
+       {"[vm:1] [prterun-vm-1@0,0] odls:constructing child list",
+        "[vm:1] [prterun-vm-1@0,0] local:launch",
+        "[1,0]<stderr>: [vm:1] [prterun-vm-1@0,0] hwloc:set on child [prterun-vm-1@1,0] cpuset "
+        "NULL",
+        "[vm:1] [prterun-vm-1@0,0] odls:waitpid_fired child process [prterun-vm-1@1,1] terminated "
+        "with non-zero status"}) {
+    EXPECT_EQ(parse_mpirun_line(line).kind, Kind::kChatter) << line;
+  }
+  for (const char* line :
+       {"prterun was unable to launch the specified application", "",
+        "[vm:1] PRTE ERROR: Not found in file x.c at line 3", "[1,x]<stdout>: y"}) {
+    const MpirunLine parsed = parse_mpirun_line(line);
+    EXPECT_EQ(parsed.kind, Kind::kMpirun) << line;
+    EXPECT_EQ(parsed.text, line);
+  }
+}
+
+}  // namespace
+}  // namespace musher

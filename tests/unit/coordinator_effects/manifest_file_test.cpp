@@ -1,0 +1,55 @@
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "common/checksum.h"
+#include "common/error.h"
+#include "coordinator/channels.h"
+#include "coordinator/temporary_folder.h"
+
+namespace musher {
+namespace {
+
+Manifest some_manifest() {
+  Manifest manifest({"cat", "dog"});
+  for (int shard = 0; shard < 3; ++shard) {
+    std::vector<Sample> samples;
+    for (int i = 0; i < 4; ++i) {
+      const std::string key = "s" + std::to_string(shard) + "/" + std::to_string(i);
+      samples.push_back({key, key, 0, 100, i % 2, hash64(key)});
+    }
+    manifest.add_shard(samples);
+  }
+  return manifest;
+}
+
+TEST(ManifestFile, ComesBackAsItWas) {
+  const TemporaryFolder folder("musher-test");
+  const Manifest manifest = some_manifest();
+  save_manifest(folder.path() / "m", manifest);
+  const auto loaded = load_manifest(folder.path() / "m");
+  ASSERT_TRUE(loaded);
+  EXPECT_EQ(loaded->fingerprint(), manifest.fingerprint());
+  EXPECT_EQ(loaded->classes(), manifest.classes());
+  EXPECT_FALSE(load_manifest(folder.path() / "none"));
+}
+
+TEST(ManifestFile, DamageAnywhereIsFound) {
+  const TemporaryFolder folder("musher-test");
+  const auto path = folder.path() / "m";
+  save_manifest(path, some_manifest());
+  std::ifstream in(path, std::ios::binary);
+  const std::string whole((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  const std::size_t blocks = whole.find('\n') + 1;
+  for (std::size_t at = blocks; at < whole.size(); at += 7) {
+    std::string bytes = whole;
+    bytes[at] ^= 1;
+    std::ofstream(path, std::ios::binary) << bytes;
+    EXPECT_THROW(load_manifest(path), Error) << at;
+  }
+  std::ofstream(path, std::ios::binary) << whole.substr(0, whole.size() - 1);
+  EXPECT_THROW(load_manifest(path), Error);
+}
+
+}  // namespace
+}  // namespace musher

@@ -1,0 +1,244 @@
+// The coordinator and its ranks' client over real gRPC, with ranks that are threads of this
+// process.
+
+#include <fstream>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include "common/error.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/job_file.h"
+#include "coordinator/server.h"
+#include "coordinator/temporary_folder.h"
+#include "trainer/client/coordinator_client.h"
+#include "workers.grpc.pb.h"
+
+namespace musher {
+namespace {
+
+using testing::HasSubstr;
+
+Deadline soon() {
+  return Deadline::after(std::chrono::seconds(30));
+}
+
+class RanksTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (int i = 0; i < 9; ++i) {
+      const auto file =
+          folder_.path() / "data" / (i % 2 ? "a" : "b") / (std::to_string(i) + ".png");
+      std::filesystem::create_directories(file.parent_path());
+      std::ofstream(file) << "not decoded here";
+    }
+    std::ofstream(folder_.path() / "job.json") << R"({
+      "TrainingJobName": "j", "AlgorithmSpecification": {"TrainingInputMode": "File"},
+      "HyperParameters": {"model": "convnet", "batch_size": "4", "virtual_workers": "4", "epochs": "2"},
+      "InputDataConfig": [{"ChannelName": "train", "DataSource": {"S3DataSource": {
+        "S3DataType": "S3Prefix", "S3Uri": "file://./data"}}}],
+      "OutputDataConfig": {"S3OutputPath": "file://./out"},
+      "CheckpointConfig": {"S3Uri": "file://./checkpoints"},
+      "ResourceConfig": {"InstanceCount": 2}, "StoppingCondition": {"MaxRuntimeInSeconds": 60}})";
+    start_coordinator("127.0.0.1:0");
+    coordinator_->create(read_job_file(folder_.path() / "job.json", 2).request, 2);
+    while (coordinator_->token("j").empty()) {
+      ASSERT_FALSE(soon().expired());
+      coordinator_->wait_for_change(coordinator_->version(),
+                                    Deadline::after(std::chrono::milliseconds(10)));
+    }
+    token_ = coordinator_->token("j");
+  }
+
+  void start_coordinator(const std::string& listen) {
+    CoordinatorOptions options;
+    options.state = folder_.path() / "state";
+    options.hosts = {{"localhost", 2}};
+    options.ranks_are_here = true;
+    options.heartbeat_seconds = 0.02;
+    coordinator_ = std::make_unique<Coordinator>(options, make_silent_logger());
+    server_ = std::make_unique<Server>(*coordinator_, listen);
+    coordinator_->start(server_->address());
+  }
+
+  std::unique_ptr<CoordinatorClient> client(int rank, const std::string& token,
+                                            std::uint64_t attempt = 1) {
+    return std::make_unique<CoordinatorClient>(server_->address(),
+                                               RankIdentity{"j", attempt, rank, 2, token});
+  }
+
+  /// Both ranks, joined.
+  void join_both() {
+    for (int rank : {0, 1}) ranks_.push_back(client(rank, token_));
+    std::jthread other([&] { ranks_[1]->join("h", soon()); });
+    membership_ = ranks_[0]->join("h", soon());
+  }
+
+  std::vector<std::string> notices() {
+    const auto progress = coordinator_->progress("j");
+    return {progress.notices().begin(), progress.notices().end()};
+  }
+
+  static ErrorCode code_of(const std::function<void()>& call) {
+    try {
+      call();
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return ErrorCode::kInternal;
+  }
+
+  TemporaryFolder folder_{"musher-test"};
+  std::string token_;
+  std::unique_ptr<Coordinator> coordinator_;
+  std::unique_ptr<Server> server_;
+  Membership membership_;
+  std::vector<std::unique_ptr<CoordinatorClient>> ranks_;
+};
+
+TEST_F(RanksTest, AWrongTokenAnOldAttemptAndAStrangerAreRefused) {
+  EXPECT_EQ(code_of([&] { client(0, "wrong")->join("h", soon()); }),
+            ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(code_of([&] { client(0, token_, 7)->join("h", soon()); }),
+            ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(code_of([&] { client(2, token_)->join("h", soon()); }), ErrorCode::kFailedPrecondition);
+  join_both();
+  EXPECT_EQ(membership_.generation, 1u);
+}
+
+TEST_F(RanksTest, EveryCallOfAStaleCallerSaysStale) {
+  join_both();
+  const auto stub = v1::Workers::NewStub(
+      grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
+  v1::RankId id;
+  id.set_job("j");
+  id.set_attempt(1);
+  id.set_generation(2);  // not made yet
+  id.set_token(token_);
+  const auto asks = [&](auto method, auto request, auto reply) {
+    grpc::ClientContext context;
+    *request.mutable_id() = id;
+    EXPECT_TRUE(((*stub).*method)(&context, request, &reply).ok());
+    return reply.stale();
+  };
+  using Stub = v1::Workers::Stub;
+  for (const char* token : {token_.c_str(), "wrong"}) {
+    id.set_token(token);
+    EXPECT_TRUE(asks(&Stub::GetAssignment, v1::AssignmentRequest(), v1::Assignment()));
+    EXPECT_TRUE(asks(&Stub::Report, v1::ReportRequest(), v1::ReportReply()));
+    EXPECT_TRUE(asks(&Stub::ReportSlice, v1::SliceReport(), v1::SliceReply()));
+    EXPECT_TRUE(asks(&Stub::Finish, v1::FinishRequest(), v1::FinishReply()));
+    id.set_generation(1);
+  }
+  EXPECT_FALSE(coordinator_->progress("j").over());
+}
+
+TEST_F(RanksTest, TheAssignmentsOfAllRanksAreTheWholeEpochOnce) {
+  join_both();
+  Digest sum;
+  std::uint64_t virtual_workers = 0;
+  Digest expected;
+  for (auto& rank : ranks_) {
+    const EpochAssignment assignment = rank->assignment("train", 1, soon());
+    expected = assignment.expected;
+    for (const VirtualWorkerRuns& share : assignment.shares) {
+      ++virtual_workers;
+      for (const musher::Run& run : share.runs) {
+        const auto samples = rank->shards("train", {run.shard}, soon()).at(0);
+        for (std::uint64_t i = 0; i < run.count; ++i)
+          sum.add(samples.at(run.first + i).key_hash, 1);
+      }
+    }
+  }
+  EXPECT_EQ(virtual_workers, 4u);
+  EXPECT_EQ(sum, expected);
+  EXPECT_EQ(sum.samples, 9u);
+  EXPECT_EQ(code_of([&] { ranks_[0]->assignment("tests", 0, soon()); }),
+            ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of([&] { ranks_[0]->shards("train", {99}, soon()); }),
+            ErrorCode::kInvalidArgument);
+}
+
+TEST_F(RanksTest, AReportThatIsSentAgainIsTakenOnce) {
+  join_both();
+  const auto stub = v1::Workers::NewStub(
+      grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
+  v1::ReportRequest report;
+  report.mutable_id()->set_job("j");
+  report.mutable_id()->set_attempt(1);
+  report.mutable_id()->set_generation(1);
+  report.mutable_id()->set_token(token_);
+  report.add_notices("said once");
+  report.add_notice_time_ms(5);
+  const Digest whole = ranks_[0]->assignment("train", 0, soon()).expected;
+  auto* epoch = report.add_epochs();
+  epoch->set_samples(whole.samples);
+  epoch->set_sum(whole.sum);
+  for (int i = 0; i < 3; ++i) {
+    grpc::ClientContext context;
+    v1::ReportReply reply;
+    ASSERT_TRUE(stub->Report(&context, report, &reply).ok());
+    EXPECT_FALSE(reply.stale());
+  }
+  EXPECT_THAT(notices(),
+              testing::UnorderedElementsAre("said once", "epoch 1: 9 of 9 samples, each once"));
+}
+
+TEST_F(RanksTest, TheCheckpointStandsWithItsLastSliceAndNotBefore) {
+  join_both();
+  const auto manifest = folder_.path() / "checkpoints" / "step-1" / "manifest.json";
+  const SliceWritten first{"step-1", 1, 0, 2, "rank-0", 3, 4, "{}"};
+  EXPECT_FALSE(ranks_[0]->slice_written(first, soon()));
+  EXPECT_FALSE(ranks_[0]->slice_written(first, soon())) << "said again, it is no second slice";
+  EXPECT_FALSE(std::filesystem::exists(manifest));
+  const SliceWritten last{"step-1", 1, 1, 2, "rank-1", 3, 4, "{}"};
+  EXPECT_TRUE(ranks_[1]->slice_written(last, soon()));
+  EXPECT_TRUE(std::filesystem::exists(manifest));
+  EXPECT_TRUE(ranks_[1]->slice_written(last, soon())) << "the answer was lost";
+}
+
+TEST_F(RanksTest, AStopReachesEveryRankAndTheJobEndsStopped) {
+  join_both();
+  coordinator_->stop("j");
+  for (auto& rank : ranks_) {
+    rank->flush(soon());
+    EXPECT_TRUE(rank->directives().stop);
+  }
+  for (auto& rank : ranks_) rank->finish(Outcome::kStopped, "", "", {}, soon());
+  while (!coordinator_->progress("j").over()) {
+    coordinator_->wait_for_change(coordinator_->version(),
+                                  Deadline::after(std::chrono::milliseconds(50)));
+  }
+  EXPECT_EQ(coordinator_->describe("j").training_job_status(), v1::TrainingJobStatus::Stopped);
+}
+
+TEST_F(RanksTest, ReportsOutliveACoordinatorThatIsAwayForAWhile) {
+  join_both();
+  const std::string address = server_->address();
+  server_.reset();
+  ranks_[0]->notice("made while it was away");
+  EXPECT_EQ(code_of([&] { ranks_[0]->flush(Deadline::after(std::chrono::milliseconds(200))); }),
+            ErrorCode::kDeadlineExceeded);
+  // The same coordinator behind a new server: what ended was the way to it.
+  server_ = std::make_unique<Server>(*coordinator_, address);
+  ranks_[0]->flush(soon());
+  EXPECT_THAT(notices(), testing::Contains("made while it was away"));
+}
+
+TEST_F(RanksTest, NobodyAnswersIsSaidInTimeWithTheAddress) {
+  const std::string address = server_->address();
+  server_.reset();
+  try {
+    CoordinatorClient(address, {"j", 1, 0, 2, token_})
+        .join("h", Deadline::after(std::chrono::milliseconds(300)));
+    FAIL() << "it joined";
+  } catch (const Error& error) {
+    EXPECT_TRUE(retry_helps(error.code()));
+    EXPECT_THAT(error.what(), HasSubstr(address));
+  }
+}
+
+}  // namespace
+}  // namespace musher

@@ -1,0 +1,363 @@
+"""The coordinator with real processes: `musher serve` and `musher train` start a worker that only talks, under real mpirun.
+
+The worker misbehaves as the job's Environment says, and waits for a file (FAKE_GATE) where a test has to hold it.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import unittest
+
+import grpc
+
+from musher_testing import BUILD, MusherTest, free_port, make_images, make_job
+
+WORKER = BUILD / "tests" / "fake_worker"
+
+
+class CoordinatorTest(MusherTest):
+    def setUp(self):
+        super().setUp()
+        self.samples = make_images(self.folder / "data", classes=2, per_class=5, size=8)
+        self.gate = self.folder / "gate"
+
+    def serve(self, *arguments):
+        return self.start_daemon("--trainer", WORKER, "--slots", 2, *arguments)
+
+    def job(self, name, environment=None, retries=0, checkpoints=False, **options):
+        job = make_job(name, f"file://{self.folder}/data", f"file://{self.folder}/out",
+                       checkpoints=f"file://{self.folder}/checkpoints-{name}" if checkpoints else None, **options)
+        job["Environment"] = {key: str(value) for key, value in (environment or {}).items()}
+        if retries:
+            job["RetryStrategy"] = {"MaximumRetryAttempts": retries}
+        return job
+
+    def submit(self, name, **options):
+        self.assertEqual(self.musher("submit", self.write_job(self.job(name, **options)), code=0).stdout, f"{name}\n")
+
+    def submit_held(self, name, **options):
+        """Submits a job that trains one epoch and then waits for the gate; returns when it is there."""
+        environment = {"FAKE_GATE": self.gate} | options.pop("environment", {})
+        self.submit(name, environment=environment, **options)
+        self.wait_until(lambda: "each once" in self.musher("status", name).stdout, 60, "the first epoch")
+
+    def finished(self, name, status):
+        """Watches the job to its end, which must be `status`; its description."""
+        self.musher("watch", name, code={"Completed": 0, "Failed": 1, "Stopped": 3}[status])
+        description = self.describe(name)
+        self.assertEqual(description["TrainingJobStatus"], status)
+        return description
+
+    def failure(self, name, environment, **options):
+        self.submit(name, environment=environment, **options)
+        return self.finished(name, "Failed")["FailureReason"]
+
+
+class Life(CoordinatorTest):
+    def test_a_job_from_submit_to_delete(self):
+        self.serve()
+        self.submit("one", epochs=3)
+        description = self.finished("one", "Completed")
+        statuses = [transition["Status"] for transition in description["SecondaryStatusTransitions"]]
+        self.assertEqual([statuses[0], statuses[-1]], ["Pending", "Completed"])
+        self.assertEqual(description["ModelArtifacts"]["S3ModelArtifacts"],
+                         f"file://{self.folder}/out/one/output/model.tar.gz")
+        self.assertEqual(description["FinalMetricDataList"][0]["Value"], 0.25)
+        status = self.musher("status", "one", code=0).stdout
+        for epoch in (1, 2, 3):
+            self.assertIn(f"epoch {epoch}: {self.samples} of {self.samples} samples, each once", status)
+        self.assertEqual(self.musher("submit", self.write_job(self.job("one"))).returncode, 2, "the name is taken")
+        self.musher("delete", "one", code=0)
+        self.musher("status", "one", code=2)
+        self.submit("one")
+        self.finished("one", "Completed")
+
+    def test_logs_by_rank_and_from_an_offset(self):
+        self.serve()
+        self.submit("logged")
+        self.finished("logged", "Completed")
+        everything = self.musher("logs", "logged", code=0).stdout
+        self.assertIn("0 joined as 0 of 2", everything)
+        one = self.musher("logs", "logged", "--rank", 1, code=0).stdout
+        self.assertIn("joined as 1 of 2", one)
+        self.assertIn("a word on stderr", one)
+        self.assertNotIn("joined as 0", one)
+        self.assertIn("Completed", self.musher("logs", "logged", "--rank", -1, code=0).stdout)
+        self.assertNotIn("prterun", everything, "mpirun's chatter")
+        size = (self.folder / "state" / "jobs" / "logged" / "log").stat().st_size
+        self.assertEqual(self.musher("logs", "logged", "--offset", size, code=0).stdout, "")
+        followed = self.musher("logs", "logged", "--follow", code=0).stdout
+        self.assertEqual(followed, everything, "following a job that is over ends")
+
+    def test_logs_followed_end_with_the_job(self):
+        self.serve()
+        self.submit_held("followed")
+        follow = self.start_musher("logs", "followed", "--follow")
+        self.wait_until(lambda: "joined as 1" in follow.stdout_path.read_text(), 30, "what is there already")
+        self.gate.touch()
+        self.assertEqual(follow.wait(timeout=60), 0)
+        self.assertIn("Completed", follow.stdout_path.read_text().splitlines()[-1])
+
+    def test_list_filters(self):
+        self.serve()
+        self.submit("good-1")
+        self.finished("good-1", "Completed")
+        self.failure("bad-1", {"FAKE_THROW": 0})
+        listed = lambda *words: [job["TrainingJobName"] for job in json.loads(
+            self.musher("list", "--json", *words, code=0).stdout)["TrainingJobSummaries"]]
+        self.assertEqual(sorted(listed()), ["bad-1", "good-1"])
+        self.assertEqual(listed("--status", "Failed"), ["bad-1"])
+        self.assertEqual(listed("--name-contains", "good"), ["good-1"])
+        self.assertEqual(listed("--sort-by", "Name", "--sort-order", "Descending"), ["good-1", "bad-1"])
+        self.assertEqual(len(listed("--max-results", 1)), 1)
+        self.musher("list", "--status", "Nonsense", code=2)
+
+    def test_the_queue_is_first_come_first_served(self):
+        self.serve()
+        self.submit_held("first")
+        self.submit("second")
+        self.submit("third", workers=1)
+        self.assertEqual(self.describe("third")["SecondaryStatus"], "Pending", "it fits no more than the second does")
+        self.assertRegex(self.musher("status", "third").stdout, r"queue +2")
+        self.gate.touch()
+        ends = [self.finished(name, "Completed") for name in ("first", "second", "third")]
+        starts = [description["TrainingStartTime"] for description in ends]
+        self.assertEqual(starts, sorted(starts))
+        self.assertGreaterEqual(starts[1], ends[0]["TrainingEndTime"], "gang scheduling on two slots")
+
+    def test_health_and_reflection(self):
+        self.serve()
+        raw = {"request_serializer": bytes, "response_deserializer": bytes}
+        with grpc.insecure_channel(self.address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+            self.assertEqual(channel.unary_unary("/grpc.health.v1.Health/Check", **raw)(b"", timeout=10), b"\x08\x01")
+            reflect = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", **raw)
+            answer = b"".join(reflect(iter([b"\x3a\x01*"]), timeout=10))
+        self.assertIn(b"musher.v1.Jobs", answer)
+        self.assertIn(b"musher.v1.Workers", answer)
+
+    def test_addresses_that_are_refused(self):
+        for listen, why in {"0.0.0.0:0": "TLS", "192.0.2.1:7077": "TLS", "nonsense": "HOST:PORT"}.items():
+            with self.subTest(listen):
+                done = self.musher("serve", "--state", self.folder / "x", "--listen", listen, "--trainer", WORKER, code=2)
+                self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+                self.assertIn(why, done.stderr)
+
+
+class Failures(CoordinatorTest):
+    def test_the_reason_names_the_first_failing_rank(self):
+        self.serve()
+        with self.subTest("killed"):
+            reason = self.failure("killed", {"FAKE_DIE": 1})
+            for piece in ("rank 1", "signal 9 (Killed)", "about to die"):
+                self.assertIn(piece, reason)
+        with self.subTest("exited"):
+            reason = self.failure("exited", {"FAKE_EXIT": 0})
+            for piece in ("rank 0", "code 7", "out of luck"):
+                self.assertIn(piece, reason)
+        with self.subTest("says it itself"):
+            self.assertEqual(self.failure("says", {"FAKE_THROW": 1}), "rank 1: the fake's own failure")
+        self.assertEqual(len(self.children()), 1, "the daemon and no worker")
+
+    def test_a_rank_that_hangs_is_found_and_killed(self):
+        self.serve()
+        reason = self.failure("hangs", {"FAKE_HANG": 1, "FAKE_AT_EPOCH": 1}, heartbeat_timeout_seconds=2)
+        for piece in ("rank 1", "hung", "no heartbeat for 2 s", "training"):
+            self.assertIn(piece, reason)
+        self.assertEqual(len(self.children()), 1, "the daemon and no worker")
+
+    def test_a_digest_that_does_not_match_fails_the_job(self):
+        self.serve()
+        self.assertIn("epoch 1: ", self.failure("digest", {"FAKE_WRONG_DIGEST": 1}))
+
+    def test_undecodable_samples_within_and_above_the_limit(self):
+        self.serve()
+        self.submit("within", environment={"FAKE_UNDECODABLE": 1}, undecodable_limit=0.2, epochs=1)
+        self.finished("within", "Completed")
+        self.assertIn(f"epoch 1: {self.samples - 1} of {self.samples} samples, each once; 1 could not be decoded",
+                      self.musher("status", "within").stdout)
+        self.assertIn("undecodable_limit", self.failure("above", {"FAKE_UNDECODABLE": 1}))
+
+    def test_data_that_is_not_there(self):
+        self.serve()
+        job = self.job("nowhere")
+        job["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"] = f"file://{self.folder}/nothing"
+        self.musher("submit", self.write_job(job), "--wait", code=1)
+        self.assertIn(f"file://{self.folder}/nothing", self.describe("nowhere")["FailureReason"])
+
+    def test_another_attempt_goes_on_from_the_newest_checkpoint(self):
+        self.serve()
+        self.submit("retried", environment={"FAKE_DIE": 1, "FAKE_AT_EPOCH": 2, "FAKE_ATTEMPT": 1}, retries=1, epochs=6,
+                    checkpoints=True)
+        description = self.finished("retried", "Completed")
+        self.assertIn("Interrupted", [one["Status"] for one in description["SecondaryStatusTransitions"]])
+        # The ranks of the fake do not wait for each other: the other one may not have got as far.
+        self.assertRegex(self.musher("status", "retried").stdout, "resumed at step [12]")
+        kept = sorted(path.parent.name for path in (self.folder / "checkpoints-retried").glob("*/manifest.json"))
+        self.assertEqual(kept, ["step-4.2", "step-5.2", "step-6.2"], "the last three")
+
+    def test_mpirun_killed_is_an_attempt_lost(self):
+        self.serve()
+        self.submit_held("orphans")
+        mpirun = [pid for pid, command in self.children().items() if "prterun" in command or "mpirun" in command]
+        os.kill(mpirun[0], signal.SIGKILL)
+        self.assertIn("mpirun ended", self.finished("orphans", "Failed")["FailureReason"])
+        self.assertEqual(len(self.children()), 1, "the daemon and no worker")
+
+
+class Stops(CoordinatorTest):
+    def test_stop_is_heard_by_every_rank_and_may_be_repeated(self):
+        self.serve()
+        self.submit_held("stopped")
+        self.musher("stop", "stopped", code=0)
+        self.musher("stop", "stopped", code=0)
+        description = self.finished("stopped", "Stopped")
+        self.assertIn("Stopping", [one["Status"] for one in description["SecondaryStatusTransitions"]])
+        self.musher("stop", "stopped", code=0)
+
+    def test_ranks_that_do_not_end_are_killed_after_the_grace(self):
+        self.serve("--stop-grace", 1)
+        self.submit_held("deaf", environment={"FAKE_IGNORE_STOP": 1})
+        self.musher("stop", "deaf", code=0)
+        self.finished("deaf", "Stopped")
+        self.assertEqual(len(self.children()), 1, "the daemon and no worker")
+
+    def test_a_job_in_the_queue(self):
+        self.serve()
+        self.submit_held("runs")
+        self.submit("waits")
+        self.musher("stop", "waits", code=0)
+        self.finished("waits", "Stopped")
+        self.gate.touch()
+        self.finished("runs", "Completed")
+
+    def test_a_running_job_is_not_deleted(self):
+        self.serve()
+        self.submit_held("kept")
+        self.assertIn("stop", self.musher("delete", "kept", code=2).stderr)
+        self.gate.touch()
+        self.finished("kept", "Completed")
+
+    def test_max_runtime_ends_as_stopped(self):
+        self.serve()
+        job = self.job("long", environment={"FAKE_GATE": self.gate})
+        job["StoppingCondition"] = {"MaxRuntimeInSeconds": 2}
+        self.musher("submit", self.write_job(job), "--wait", code=3)
+        self.assertEqual(self.describe("long")["SecondaryStatus"], "MaxRuntimeExceeded")
+
+
+class Restarts(CoordinatorTest):
+    def test_the_daemon_is_killed_with_a_job_running_and_one_queued(self):
+        daemon = self.serve()
+        self.submit_held("runs", epochs=3, checkpoints=True)
+        self.submit("waits")
+        address = self.address
+        daemon.kill()
+        daemon.wait(timeout=10)
+        self.assertEqual(self.musher("list").returncode, 4)
+        self.gate.touch()  # they go on, and find nobody to report to for a while
+        self.restart(address)
+        self.finished("runs", "Completed")
+        self.finished("waits", "Completed")
+        status, log = self.musher("status", "runs").stdout, self.musher("logs", "runs").stdout
+        for epoch in (1, 2, 3):
+            self.assertEqual(status.count(f"epoch {epoch}: {self.samples} of"), 1, status)
+        for rank in (0, 1):
+            self.assertEqual(len(re.findall(rf" {rank} epoch 0: ", log)), 1, "no line twice")
+            self.assertEqual(len(re.findall(rf" {rank} epoch 2: ", log)), 1, "no line lost")
+        self.assertEqual(self.describe("runs")["SecondaryStatusTransitions"][-1]["Status"], "Completed")
+        self.assertNotIn("Interrupted", str(self.describe("runs")))
+
+    def restart(self, address):
+        log = self.folder / "daemon2.log"
+        again = self.processes.start(
+            [self.command(["serve"])[0], "serve", "--state", self.folder / "state", "--listen", address, "--slots", "2",
+             "--trainer", WORKER], env=self.environment, log=log)
+        self.wait_until(lambda: again.poll() is None and self.musher("list").returncode == 0, 30, "the daemon is back")
+        return again
+
+    def test_an_orderly_end_leaves_the_ranks_running(self):
+        daemon = self.serve()
+        self.submit_held("goes-on")
+        self.assertEqual(self.stop_daemon(daemon), 0)
+        self.assertTrue([command for command in self.children_of_anyone() if "goes-on" in command])
+        self.gate.touch()
+        self.restart(self.address)
+        self.finished("goes-on", "Completed")
+
+    def children_of_anyone(self):
+        return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+
+    def test_mpirun_died_while_the_daemon_was_away(self):
+        daemon = self.serve()
+        self.submit_held("lost", retries=1, checkpoints=True)
+        mpirun = [pid for pid, command in self.children().items() if "prterun" in command or "mpirun" in command]
+        daemon.kill()
+        daemon.wait(timeout=10)
+        os.kill(mpirun[0], signal.SIGKILL)
+        self.gate.touch()
+        self.restart(self.address)
+        self.finished("lost", "Completed")
+        self.assertIn("resumed at step", self.musher("status", "lost").stdout)
+
+    def test_a_rank_died_while_the_daemon_was_away(self):
+        daemon = self.serve()
+        self.submit_held("unseen", environment={"FAKE_EXIT": 1, "FAKE_AT_EPOCH": 1})
+        daemon.kill()
+        daemon.wait(timeout=10)
+        self.gate.touch()
+        self.wait_until(lambda: "exit code 7" in (self.folder / "state/jobs/unseen/attempt-1/output").read_text(), 30, "it dies")
+        self.restart(self.address)
+        reason = self.finished("unseen", "Failed")["FailureReason"]
+        for piece in ("rank 1", "code 7", "out of luck"):
+            self.assertIn(piece, reason)
+
+
+class Train(CoordinatorTest):
+    def train_held(self, *arguments):
+        job = self.write_job(self.job("embedded", environment={"FAKE_GATE": self.gate}))
+        training = self.start_musher("train", job, "--trainer", WORKER, *arguments)
+        self.wait_until(lambda: "each once" in training.stderr_path.read_text(), 60, "the first epoch")
+        return training
+
+    def test_exit_codes_and_what_is_on_stdout(self):
+        run = lambda job, *words: self.musher("train", self.write_job(job), "--trainer", WORKER, *words)
+        done = run(self.job("good"))
+        self.assertEqual((done.returncode, done.stdout),
+                         (0, f"file://{self.folder}/out/good/output/model.tar.gz\n"), done.stderr)
+        done = run(self.job("bad", environment={"FAKE_EXIT": 1}), "--json")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(json.loads(done.stdout)["TrainingJobStatus"], "Failed")
+        self.assertIn("out of luck", done.stderr)
+        nameless = self.job("x")
+        del nameless["TrainingJobName"]
+        done = run(nameless, "--json", "--workers", 1)
+        self.assertRegex(json.loads(done.stdout)["TrainingJobName"], r"^convnet-\d{8}-\d{6}$")
+        self.assert_nothing_runs()
+
+    def test_ctrl_c_stops_and_leaves_nothing(self):
+        training = self.train_held()
+        training.send_signal(signal.SIGINT)
+        self.assertEqual(training.wait(timeout=60), 3)
+        self.assert_nothing_runs()
+
+    def test_a_second_ctrl_c_kills(self):
+        job = self.job("embedded", environment={"FAKE_GATE": self.gate, "FAKE_IGNORE_STOP": 1})
+        training = self.start_musher("train", self.write_job(job), "--trainer", WORKER)
+        self.wait_until(lambda: "each once" in training.stderr_path.read_text(), 60, "the first epoch")
+        training.send_signal(signal.SIGINT)
+        self.wait_until(lambda: "Ctrl-C again" in training.stderr_path.read_text(), 30, "the first is heard")
+        training.send_signal(signal.SIGINT)
+        self.assertEqual(training.wait(timeout=60), 3)
+        self.assert_nothing_runs()
+
+    def test_killed_outright_no_worker_stays(self):
+        training = self.train_held()
+        training.kill()
+        training.wait(timeout=10)
+        self.assert_nothing_runs(30)
+
+
+if __name__ == "__main__":
+    unittest.main()
