@@ -19,6 +19,10 @@ void TarGzWriter::Free::operator()(archive* handle) const {
   archive_write_free(handle);
 }
 
+TarGzWriter::~TarGzWriter() {
+  abandoned_ = true;  // freeing ends an unfinished archive as if it were whole
+}
+
 void TarGzWriter::check(long result) {
   if (failure_) std::rethrow_exception(failure_);
   if (result < ARCHIVE_OK) {
@@ -39,7 +43,7 @@ TarGzWriter::TarGzWriter(ByteSink sink) : sink_(std::move(sink)), archive_(archi
   check(archive_write_set_bytes_in_last_block(archive_.get(), 1));
   const auto write = [](archive*, void* self, const void* data, std::size_t size) -> la_ssize_t {
     auto& writer = *static_cast<TarGzWriter*>(self);
-    if (writer.failure_) return -1;
+    if (writer.failure_ || writer.abandoned_) return -1;
     try {
       writer.sink_({static_cast<const std::byte*>(data), size});
       return static_cast<la_ssize_t>(size);

@@ -20,6 +20,7 @@ class TarGzWriter {
   explicit TarGzWriter(ByteSink sink);
   TarGzWriter(const TarGzWriter&) = delete;
   TarGzWriter& operator=(const TarGzWriter&) = delete;
+  ~TarGzWriter();
 
   /// One file, of which `content` gives exactly `size` bytes to the sink that it is called with.
   void add(const std::string& name, std::uint64_t size,
@@ -38,6 +39,7 @@ class TarGzWriter {
 
   ByteSink sink_;
   std::exception_ptr failure_;  ///< what the sink threw: it may not cross libarchive
+  bool abandoned_ = false;      ///< the sink gets nothing more
   std::unique_ptr<archive, Free> archive_;
 };
 

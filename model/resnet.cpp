@@ -104,7 +104,7 @@ at::Tensor ResNet::forward(const at::Tensor& inputs) {
   auto x = stem_->forward(inputs, training_).relu_();
   x = at::max_pool2d(x, 3, 2, 1);
   for (const auto& block : blocks_) x = block.forward(x, training_);
-  x = at::adaptive_avg_pool2d(x, 1).flatten(1);
+  x = at::adaptive_avg_pool2d(x, {1, 1}).flatten(1);
   return head_->forward(x);
 }
 

@@ -1,0 +1,202 @@
+"""Musher's networks and files beside PyTorch's and torchvision's own: pytorch_test.py MODEL_PROBE [unittest's arguments]"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tarfile
+import tempfile
+import unittest
+
+import safetensors
+import safetensors.torch
+import torch
+import torchvision
+from torch import nn
+
+PROBE = ""
+
+
+def convnet():
+    net = nn.Module()
+    net.features = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(),
+                                 nn.Conv2d(16, 32, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(),
+                                 nn.Conv2d(32, 64, 3, padding=1), nn.ReLU())
+    net.classifier = nn.Sequential(nn.Linear(64 * 7 * 7, 128), nn.ReLU(), nn.Linear(128, 10))
+    net.forward = lambda x: net.classifier(net.features(x).flatten(1))
+    return net
+
+
+def perceptron():
+    net = nn.Module()
+    net.layers = nn.Sequential(nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    net.forward = lambda x: net.layers(x.flatten(1))
+    return net
+
+
+class Scripted(nn.Module):
+    """A user's own, with batch-norm, dropout and a layer that two names share."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(784, 32)
+        self.norm = nn.BatchNorm1d(32)
+        self.drop = nn.Dropout(0.0)
+        self.again = nn.Linear(32, 32)
+        self.shared = self.again
+        self.last = nn.Linear(32, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.first(x.flatten(1))))
+        return self.last(self.shared(torch.relu(self.again(self.drop(x)))))
+
+
+class Breaks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(5, 10)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1))
+
+
+class PyTorch(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        torch.manual_seed(1)
+        torch.set_num_threads(1)
+
+    def probe(self, model, inputs, classes, weights=None):
+        targets = torch.arange(len(inputs)) % classes
+        safetensors.torch.save_file({"inputs": inputs, "targets": targets}, self.folder / "inputs.safetensors")
+        command = [PROBE, model, str(classes), self.folder] + ([weights] if weights else [])
+        self.done = subprocess.run(command, capture_output=True, text=True, timeout=120,
+                                   env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return targets
+
+    def outputs(self):
+        self.assertEqual(self.done.returncode, 0, self.done.stderr)
+        return safetensors.torch.load_file(self.folder / "outputs.safetensors")
+
+    def assert_close(self, ours, theirs, what):
+        """To 1e-4 of the largest value. One thread on both sides: the gradient of a fresh ResNet-50 in float32 is some per cent
+        off the one in float64, so that another order of summation shows."""
+        scale = max(theirs.abs().max().item(), 1e-3)
+        self.assertLess((ours - theirs).abs().max().item() / scale, 1e-4, what)
+
+    def compare(self, name, net, inputs, classes):
+        weights = self.folder / "weights.safetensors"
+        safetensors.torch.save_model(net, str(weights))
+        targets = self.probe(name, inputs, classes, weights)
+        self.assert_same(self.outputs(), net, inputs, targets)
+
+    def assert_same(self, ours, net, inputs, targets):
+        net.eval()
+        self.assert_close(ours["evaluation"], net(inputs).detach(), "logits in evaluation")
+        net.train()
+        logits = net(inputs)
+        self.assert_close(ours["training"], logits.detach(), "logits in training")
+        nn.functional.cross_entropy(logits, targets).backward()
+        self.assertEqual({"parameter." + name for name, _ in net.named_parameters()},
+                         {name for name in ours if name.startswith("parameter.")})
+        for name, parameter in net.named_parameters():
+            self.assert_close(ours["gradient." + name], parameter.grad, "gradient of " + name)
+        for name, buffer in net.named_buffers():
+            self.assert_close(ours["buffer." + name], buffer, name)
+
+    def artifact(self):
+        """The files of the artifact, and their tar entries."""
+        with tarfile.open(self.folder / "model.tar.gz") as tar:
+            return {entry.name: (entry, tar.extractfile(entry).read()) for entry in tar}
+
+    def test_resnets_are_torchvisions(self):
+        for name in ("resnet18", "resnet34", "resnet50"):
+            with self.subTest(name):
+                net = getattr(torchvision.models, name)(num_classes=7)
+                for buffer in (b for n, b in net.named_buffers() if n.endswith(("running_mean", "running_var"))):
+                    buffer.add_(torch.rand_like(buffer) * 0.1)
+                self.compare(name, net, torch.randn(6, 3, 64, 64), 7)
+
+    def test_convnet_and_perceptron_are_what_they_say(self):
+        self.compare("convnet", convnet(), torch.randn(4, 1, 28, 28), 10)
+        self.compare("multilayer_perceptron:64,32", perceptron(), torch.randn(4, 1, 28, 28), 10)
+
+    def test_initial_weights_are_distributed_as_torchvisions(self):
+        self.probe("resnet50", torch.randn(2, 3, 32, 32), 1000)
+        ours = self.outputs()
+        for name, theirs in torchvision.models.resnet50(num_classes=1000).named_parameters():
+            mine = ours["parameter." + name]
+            self.assertEqual(mine.shape, theirs.shape)
+            if theirs.numel() < 1000:
+                continue
+            self.assertAlmostEqual(mine.std().item() / max(theirs.std().item(), 1e-9), 1.0 if theirs.std() > 0 else 0.0,
+                                   delta=0.1, msg=name)
+            self.assertLess(mine.mean().abs().item(), 0.01 + theirs.mean().abs().item(), name)
+
+    def test_artifact_opens_in_python(self):
+        self.probe("resnet18", torch.randn(2, 1, 32, 32), 5)
+        self.outputs()
+        files = self.artifact()
+        self.assertEqual(set(files), {"musher.json", "classes.json", "preprocessing.json", "metrics.json",
+                                      "model.safetensors"})
+        for entry, _ in files.values():
+            self.assertEqual((entry.mtime, entry.uid, entry.gid, entry.mode), (0, 0, 0, 0o644))
+        about = json.loads(files["musher.json"][1])
+        self.assertEqual(about, {"format_version": 1, "model": "resnet18", "weights": "model.safetensors",
+                                 "input_shape": [1, 32, 32], "classes": 5})
+        self.assertEqual(json.loads(files["classes.json"][1]), ["a class"] * 5)
+        net = torchvision.models.resnet18(num_classes=5)
+        net.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+        net.load_state_dict(safetensors.torch.load(files["model.safetensors"][1]), strict=True)
+
+    def test_written_safetensors_are_read_with_metadata(self):
+        self.probe("convnet", torch.randn(2, 1, 28, 28), 3)
+        self.outputs()
+        with safetensors.safe_open(self.folder / "outputs.safetensors", "pt") as file:
+            self.assertEqual(file.metadata(), {"made_by": "model_probe"})
+
+    def test_torchscript_trains_and_comes_back(self):
+        net = Scripted()
+        path = self.folder / "user-net.pt"
+        torch.jit.script(net).save(str(path))
+        inputs = torch.randn(6, 1, 28, 28)
+        targets = self.probe(str(path), inputs, 10)
+        ours = self.outputs()
+        self.assert_same(ours, net, inputs, targets)
+        files = self.artifact()
+        self.assertIn("model.pt", files)
+        self.assertNotIn("model.safetensors", files)
+        (self.folder / "back.pt").write_bytes(files["model.pt"][1])
+        back = torch.jit.load(str(self.folder / "back.pt")).eval()
+        self.assert_close(back(inputs).detach(), net.eval()(inputs).detach(), "the written TorchScript file")
+        first = (self.folder / "model.tar.gz").read_bytes()
+        self.probe(str(path), inputs, 10)
+        self.assertEqual(first, (self.folder / "model.tar.gz").read_bytes(), "not byte-identical")
+
+    def assert_refused(self, path, *parts):
+        self.probe(str(path), torch.randn(2, 1, 28, 28), 10)
+        self.assertEqual(self.done.returncode, 2, self.done.stderr)
+        self.assertEqual(self.done.stderr.count("\n"), 1, self.done.stderr)
+        for part in (str(path), *parts):
+            self.assertIn(part, self.done.stderr)
+
+    def test_torchscript_files_that_do_not_suit_are_refused_in_one_line(self):
+        path = self.folder / "net.pt"
+        torch.jit.script(Breaks()).save(str(path))
+        self.assert_refused(path, "forward fails", "[2, 1, 28, 28]", "mat1 and mat2")
+        torch.jit.script(nn.Flatten()).save(str(path))
+        self.assert_refused(path, "no parameters")
+        torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(784, 3))).save(str(path))
+        self.assert_refused(path, "must return [2, 10]", "[2, 3]")
+        path.write_bytes(b"PK not a zip at all")
+        self.assert_refused(path, "no TorchScript file")
+        torch.save(Breaks().state_dict(), path)
+        self.assert_refused(path, "no TorchScript file")
+
+
+if __name__ == "__main__":
+    PROBE = sys.argv.pop(1)
+    unittest.main()
