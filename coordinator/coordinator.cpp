@@ -215,6 +215,14 @@ std::filesystem::path Coordinator::log_file(const std::string& name) {
   return job_folder(name) / "log";
 }
 
+bool Coordinator::busy() {
+  const Lock lock(mutex_);
+  const auto waits = [](const Helper& helper) { return helper.thread && !*helper.done; };
+  return std::any_of(helpers_.begin(), helpers_.end(), waits) ||
+         std::any_of(jobs_.begin(), jobs_.end(),
+                     [&](const auto& entry) { return waits(entry.second->preparing); });
+}
+
 std::string Coordinator::token(const std::string& name) {
   const Lock lock(mutex_);
   const JobPtr job = find(name);

@@ -87,6 +87,10 @@ class Coordinator {
   /// The token of the newest attempt, for ranks that were started by hand.
   std::string token(const std::string& name);
 
+  /// Whether a thread of its own still waits for an object store, which the destructor would wait for
+  /// in turn: up to StorageConfig::retry_limit.
+  bool busy();
+
   /// Ends all waits, so that the server can shut down. Nothing is started any more.
   void shut_down();
 

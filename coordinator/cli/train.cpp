@@ -1,5 +1,6 @@
 // musher train
 
+#include <cstdlib>
 #include <iostream>
 
 #include <unistd.h>
@@ -93,7 +94,12 @@ int run(const Command& command, const std::vector<std::string>& words) {
   if (last.job().training_job_status() == v1::TrainingJobStatus::Failed) {
     show_log_end(coordinator.log_file(name));
   }
-  return conclude(last, json, true);
+  const int code = conclude(last, json, true);
+  if (coordinator.busy()) {  // nobody wants to wait for a store that does not answer
+    temporary.reset();
+    std::_Exit(code);
+  }
+  return code;
 }
 
 }  // namespace

@@ -22,6 +22,7 @@ class CoordinatorTest(MusherTest):
         super().setUp()
         self.samples = make_images(self.folder / "data", classes=2, per_class=5, size=8)
         self.gate = self.folder / "gate"
+        self.environment["TMPDIR"] = str(self.folder)  # what a killed program leaves goes with the test
 
     def serve(self, *arguments):
         return self.start_daemon("--trainer", WORKER, "--slots", 2, *arguments)
