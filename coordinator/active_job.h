@@ -73,8 +73,9 @@ struct ActiveJob {
   std::map<int, RankLife> ranks;
   Deadline::Clock::time_point started;
   std::optional<LostRank> lost;
-  bool killed = false;     ///< by the coordinator: what ends now says nothing
-  bool over_soon = false;  ///< ranks started by hand: the attempt is to be called ended
+  bool killed = false;                 ///< by the coordinator: what ends now says nothing
+  std::optional<AttemptEnded> ending;  ///< no process of it is left, and the store has to learn it
+  bool over_soon = false;              ///< ranks started by hand: the attempt is to be called ended
   bool stop = false;
   std::string failure;
 

@@ -12,10 +12,20 @@ WallTime wall_now() {
   return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
 }
 
+/// The store holds the tokens of attempts, so a new state folder is the owner's alone.
+std::filesystem::path private_folder(const std::filesystem::path& folder) {
+  if (std::filesystem::create_directories(folder)) {
+    std::filesystem::permissions(folder, std::filesystem::perms::owner_all);
+  }
+  return folder;
+}
+
 }  // namespace
 
 Coordinator::Coordinator(CoordinatorOptions options, Logger logger)
-    : options_(std::move(options)), logger_(std::move(logger)), store_(options_.state) {
+    : options_(std::move(options)),
+      logger_(std::move(logger)),
+      store_(private_folder(options_.state)) {
   std::filesystem::create_directories(options_.state / "jobs");
   std::filesystem::create_directories(options_.state / "cache");
   const Lock lock(mutex_);

@@ -87,8 +87,8 @@ class Coordinator {
   /// The token of the newest attempt, for ranks that were started by hand.
   std::string token(const std::string& name);
 
-  /// Whether a thread of its own still waits for an object store, which the destructor would wait for
-  /// in turn: up to StorageConfig::retry_limit.
+  /// Whether a thread of its own still waits for an object store, which the destructor would wait
+  /// for in turn: up to StorageConfig::retry_limit.
   bool busy();
 
   /// Ends all waits, so that the server can shut down. Nothing is started any more.
@@ -128,6 +128,7 @@ class Coordinator {
   void rank_ended(const std::string& name, std::uint64_t attempt, const RankExit& exit);  // (free)
   void attempt_ended(const std::string& name, std::uint64_t attempt);                     // (free)
   void end_attempt(const JobPtr& job);
+  void settle_attempt(const JobPtr& job);
   void kill_attempt(const JobPtr& job);
 
   // coordinator_ranks.cpp

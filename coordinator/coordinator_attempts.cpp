@@ -211,7 +211,7 @@ void Coordinator::prepare(const JobPtr& job) {
 }
 
 void Coordinator::prepared(const std::string& name, std::uint64_t attempt,
-                           Preparation preparation) {
+                           Preparation preparation) try {
   const Lock lock(mutex_);
   const JobPtr job = find(name);
   if (!job || !job->membership || job->state().attempt != attempt) return;
@@ -225,6 +225,8 @@ void Coordinator::prepared(const std::string& name, std::uint64_t attempt,
   job->resume_from = std::move(preparation.resume_from);
   job->prepared = true;
   notify();
+} catch (const std::exception& error) {
+  logger_->error("job {}: {}", name, error.what());
 }
 
 /// A rank is gone or hangs before its Finish. Today that ends the attempt.
@@ -252,10 +254,12 @@ void Coordinator::rank_ended(const std::string& name, std::uint64_t attempt, con
   lose_rank(job, exit.rank, exit.text());
 }
 
-void Coordinator::attempt_ended(const std::string& name, std::uint64_t attempt) {
+void Coordinator::attempt_ended(const std::string& name, std::uint64_t attempt) try {
   const Lock lock(mutex_);
   const JobPtr job = find(name);
   if (job && job->state().attempt == attempt) end_attempt(job);
+} catch (const std::exception& error) {
+  logger_->error("job {}: {}", name, error.what());
 }
 
 /// No process of it is left.
@@ -279,12 +283,20 @@ void Coordinator::end_attempt(const JobPtr& job) {
   if (job->attempt) retired_.push_back(std::exchange(job->attempt, nullptr));
   retire(job->preparing);
   job->membership.reset();
+  job->ending = std::move(event);
+  settle_attempt(job);
+}
+
+/// Where the store can't be written this throws, and is tried again.
+void Coordinator::settle_attempt(const JobPtr& job) {
   if (auto record = store_.newest_attempt(job->name())) {
     record->ended = wall_now();
     store_.save_attempt(job->name(), *record);
   }
+  apply(job, *job->ending);
+  job->ending.reset();
   schedule_wanted_ = true;
-  apply(job, event);
+  notify();
 }
 
 void Coordinator::kill_attempt(const JobPtr& job) {

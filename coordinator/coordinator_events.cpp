@@ -42,7 +42,13 @@ void Coordinator::run_events(const std::stop_token& stop) {
   Lock lock(mutex_);
   std::uint64_t seen = 0;
   while (!stop.stop_requested()) {
-    const milliseconds wait = handle_due(wall_now());
+    milliseconds wait = kHeartbeatCheck;
+    try {
+      wait = handle_due(wall_now());
+    } catch (const std::exception& error) {
+      // The store can't be written, say. What was due still is.
+      logger_->error("{}", error.what());
+    }
     std::vector<std::shared_ptr<void>> retired;
     retired.swap(retired_);
     std::erase_if(helpers_, [&](const Helper& helper) {
@@ -68,6 +74,7 @@ milliseconds Coordinator::handle_due(WallTime now) {
   for (const auto& [name, job] : jobs_) jobs.push_back(job);
   for (const JobPtr& job : jobs) {
     if (std::exchange(job->over_soon, false)) end_attempt(job);
+    if (job->ending) settle_attempt(job);
     const auto due = next_tick(job->state());
     if (due && *due <= now) apply(job, Tick{});
     if (job->membership) {

@@ -67,6 +67,13 @@ ErrorCode code_of(const grpc::Status& status) {
   }
 }
 
+/// Whether a report that met this would meet it again. A coordinator whose disk is full will have
+/// room again; until then training goes on.
+bool is_final(ErrorCode code) {
+  return code == ErrorCode::kInvalidArgument || code == ErrorCode::kFailedPrecondition ||
+         code == ErrorCode::kPermissionDenied || code == ErrorCode::kNotFound;
+}
+
 std::shared_ptr<grpc::Channel> open_channel(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
@@ -280,7 +287,11 @@ void CoordinatorClient::Impl::finish(Outcome outcome, const std::string& failure
                                      const std::string& artifact,
                                      const std::vector<MetricPoint>& final_metrics,
                                      Deadline deadline) {
-  if (heartbeat_.joinable()) flush(deadline);
+  try {
+    if (heartbeat_.joinable()) flush(deadline);
+  } catch (const Error&) {
+    if (outcome != Outcome::kFailed) throw;
+  }
   v1::FinishRequest request;
   identify(*request.mutable_id());
   request.set_outcome(to_message(outcome));
@@ -378,7 +389,7 @@ bool CoordinatorClient::Impl::send_report(const v1::ReportRequest& report, std::
   report_under_way_ = nullptr;
   if (status.ok()) {
     acknowledge(report, reply, upto);
-  } else if (!retry_helps(code_of(status)) && !ending_) {
+  } else if (is_final(code_of(status)) && !ending_) {
     report_error_ = "Report at the coordinator " + address_ + ": " + status.error_message();
     directives_.failure = report_error_;
   }
