@@ -5,8 +5,8 @@
 
 namespace musher {
 
-/// A point on the steady clock by which a wait must end. Every wait in Musher takes one and hands it down to the system call.
-/// A value; copies are independent.
+/// A point on the steady clock by which a wait must end. Every wait in Musher takes one and hands
+/// it down to the system call. A value; copies are independent.
 class Deadline {
  public:
   using Clock = std::chrono::steady_clock;

@@ -7,8 +7,8 @@
 
 namespace musher {
 
-/// Mixes 64 bits so that each input bit reaches each output bit: the finaliser of SplitMix64 (Steele, Lea, Flood: "Fast
-/// splittable pseudorandom number generators", OOPSLA 2014).
+/// Mixes 64 bits so that each input bit reaches each output bit: the finaliser of SplitMix64
+/// (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
 constexpr std::uint64_t mix64(std::uint64_t x) {
   x += 0x9e3779b97f4a7c15ULL;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
@@ -16,8 +16,9 @@ constexpr std::uint64_t mix64(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-/// A random stream that is a pure function of its key, e.g. (seed, epoch, sample): no state is shared, so a choice does not
-/// depend on which thread, rank or attempt makes it. The sequence is the same on every platform. Not for secrets.
+/// A random stream that is a pure function of its key, e.g. (seed, epoch, sample): no state is
+/// shared, so a choice does not depend on which thread, rank or attempt makes it. The sequence is
+/// the same on every platform. Not for secrets.
 class Random {
  public:
   Random(std::initializer_list<std::uint64_t> key) {
@@ -32,7 +33,8 @@ class Random {
     Wide product = static_cast<Wide>(next()) * bound;
     if (static_cast<std::uint64_t>(product) < bound) {
       const std::uint64_t threshold = -bound % bound;
-      while (static_cast<std::uint64_t>(product) < threshold) product = static_cast<Wide>(next()) * bound;
+      while (static_cast<std::uint64_t>(product) < threshold)
+        product = static_cast<Wide>(next()) * bound;
     }
     return static_cast<std::uint64_t>(product >> 64);
   }

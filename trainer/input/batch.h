@@ -9,16 +9,17 @@
 
 namespace musher {
 
-/// What a rank trains on in one step: the samples of its virtual workers one after another, decoded and transformed. The
-/// engine knows shapes, not images. Owned by whoever holds it; moved through the pipeline.
+/// What a rank trains on in one step: the samples of its virtual workers one after another, decoded
+/// and transformed. The engine knows shapes, not images. Owned by whoever holds it; moved through
+/// the pipeline.
 struct Batch {
-  std::uint64_t step = 0;   ///< since the job's beginning
+  std::uint64_t step = 0;  ///< since the job's beginning
   std::uint64_t epoch = 0;
-  std::vector<float> inputs;            ///< [samples, input_shape…], row-major
+  std::vector<float> inputs;              ///< [samples, input_shape…], row-major
   std::vector<std::int64_t> input_shape;  ///< of one sample, e.g. {3, 224, 224}
-  std::vector<std::int64_t> targets;    ///< [samples], class indexes
-  Digest digest;                        ///< of the samples in it
-  Digest undecodable;                   ///< of the samples that should be in it but can't be decoded
+  std::vector<std::int64_t> targets;      ///< [samples], class indexes
+  Digest digest;                          ///< of the samples in it
+  Digest undecodable;  ///< of the samples that should be in it but can't be decoded
   std::vector<std::string> undecodable_keys;  ///< "<key>: <why>"
 
   std::int64_t samples() const { return static_cast<std::int64_t>(targets.size()); }

@@ -8,11 +8,12 @@
 
 namespace musher {
 
-/// What is done to an image between its bytes and the model; written to preprocessing.json as it is.
+/// What is done to an image between its bytes and the model; written to preprocessing.json as it
+/// is.
 struct ImageTransform {
-  std::int64_t size = 224;     ///< height and width of the result
-  std::int64_t channels = 3;   ///< 1: grey, 3: RGB
-  std::vector<double> mean;    ///< per channel, of values in [0, 1]
+  std::int64_t size = 224;    ///< height and width of the result
+  std::int64_t channels = 3;  ///< 1: grey, 3: RGB
+  std::vector<double> mean;   ///< per channel, of values in [0, 1]
   std::vector<double> std;
   Augmentation augmentation = Augmentation::kNone;
 };
@@ -21,7 +22,8 @@ struct ImageTransform {
 ImageTransform train_transform(const Hyperparameters& hyperparameters);
 ImageTransform evaluation_transform(const Hyperparameters& hyperparameters);
 
-/// JPEG (libjpeg-turbo) and PNG (libpng), told apart by their first bytes, to float [channels, size, size], normalised.
+/// JPEG (libjpeg-turbo) and PNG (libpng), told apart by their first bytes, to float [channels,
+/// size, size], normalised.
 std::unique_ptr<SampleDecoder> make_image_decoder(ImageTransform transform);
 
 }  // namespace musher
