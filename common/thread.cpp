@@ -7,7 +7,7 @@ namespace musher {
 Thread::Thread(const std::string& name, Body body, OnError on_error)
     : error_(std::make_shared<std::exception_ptr>()),
       thread_([name = name.substr(0, 15), body = std::move(body), on_error = std::move(on_error),
-               error = error_](std::stop_token stop) {
+               error = error_](const std::stop_token& stop) {
         pthread_setname_np(pthread_self(), name.c_str());
         try {
           body(stop);

@@ -26,7 +26,7 @@ class Thread {
   template <typename F>
   requires(std::is_invocable_v<F&> && !std::is_invocable_v<F&, std::stop_token>)
       Thread(const std::string& name, F body, OnError on_error = {})
-      : Thread(name, Body([body = std::move(body)](std::stop_token) mutable { body(); }),
+      : Thread(name, Body([body = std::move(body)](const std::stop_token&) mutable { body(); }),
                std::move(on_error)) {}
 
   Thread(Thread&&) = default;

@@ -162,6 +162,8 @@ std::unique_ptr<ObjectWriter> ArrowStore::writer(std::string_view key) {
 void ArrowStore::remove(std::string_view key) {
   const RetryBudget budget(retry_limit_);
   const Uri uri = object_uri(key);
+  // In S3, Arrow then writes an empty "folder/" object, so that the folder outlives its last
+  // object; listings skip it.
   const arrow::Status status = backend_->files()->DeleteFile(arrow_path(uri));
   if (status.ok()) return;
   const Error error = backend_->error(status, "remove", uri);

@@ -9,7 +9,8 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 RetryBudget*& innermost() {
-  thread_local RetryBudget* budget = nullptr;
+  // The only way by which the AWS SDK's call of a strategy can find the call that it is made for.
+  thread_local RetryBudget* budget = nullptr;  // NOLINT(*-avoid-non-const-global-variables)
   return budget;
 }
 

@@ -91,10 +91,10 @@ arrow::fs::S3Options s3_options(const StorageConfig& config) {
   options.request_timeout = std::chrono::duration<double>(config.request_timeout).count();
   options.retry_strategy = make_retry_strategy(config);
   options.tls_ca_file_path = config.ca_bundle.empty() ? system_ca_bundle() : config.ca_bundle;
-  options.allow_delayed_open =
-      true;  // a small object is one PUT, not a multipart upload of three requests
-  options.background_writes =
-      false;  // in the background Arrow would queue parts in memory without bound
+  // A small object is one PUT, not a multipart upload of three requests.
+  options.allow_delayed_open = true;
+  // In the background Arrow would queue parts in memory without bound.
+  options.background_writes = false;
   return options;
 }
 
@@ -126,6 +126,7 @@ class S3Backend : public Backend, public std::enable_shared_from_this<S3Backend>
 /// upload, and might succeed. Better a little memory than half an object.
 void abandon(std::shared_ptr<arrow::io::OutputStream> stream) {
   static std::mutex mutex;
+  // NOLINTNEXTLINE(*-avoid-non-const-global-variables)
   static auto* const kept = new std::vector<std::shared_ptr<arrow::io::OutputStream>>;
   std::lock_guard lock(mutex);
   kept->push_back(std::move(stream));

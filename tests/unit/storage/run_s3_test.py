@@ -2,6 +2,7 @@
 """run_s3_test.py SUPPORT_FOLDER PROGRAM [ARGUMENT]...: runs PROGRAM beside a real S3 server and its stand-ins."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ NEVER_ABORTED = "AnAbortThatFailsPublishesNothing/k"
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all below is cleaned up
     with tempfile.TemporaryDirectory(prefix="storage-") as folder, S3Server(f"{folder}/data") as server:
         server.make_bucket(BUCKET)
         # A folder as consoles make it: an empty object whose key ends in a slash.
