@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
+#include "job/limits.h"
 #include "job/nearest.h"
 
 namespace musher {
@@ -51,7 +52,7 @@ Entry whole(std::string name, T Hyperparameters::*member, T min, T max, std::str
           [=](Hyperparameters& all, const std::string& text) -> std::string {
             const auto value = number_from<T>(text);
             if (!value || *value < min || *value > max) {
-              return fmt::format("must be a whole number from {}, not \"{}\"", range, text);
+              return fmt::format("must be a whole number from {}, not {}", range, in_quotes(text));
             }
             all.*member = *value;
             return {};
@@ -82,7 +83,8 @@ Entry real(std::string name, double Hyperparameters::*member, Range range, std::
           [=](Hyperparameters& all, const std::string& text) -> std::string {
             const auto value = real_from(text);
             if (!value || !range.contains(*value)) {
-              return fmt::format("must be a number from {}, not \"{}\"", range.words(), text);
+              return fmt::format("must be a number from {}, not {}", range.words(),
+                                 in_quotes(text));
             }
             all.*member = *value;
             return {};
@@ -110,7 +112,7 @@ Entry choice(std::string name, E Hyperparameters::*member,
               all.*member = value;
               return {};
             }
-            return fmt::format("must be one of {}, not \"{}\"", range, text);
+            return fmt::format("must be one of {}, not {}", range, in_quotes(text));
           }};
 }
 
@@ -124,8 +126,8 @@ Entry reals(std::string name, std::vector<double> Hyperparameters::*member, Rang
           std::move(help),
           [=](Hyperparameters& all, const std::string& text) -> std::string {
             const std::string wrong = fmt::format(
-                "must be one number per image channel, with commas between, each {}, not \"{}\"",
-                range.words(), text);
+                "must be one number per image channel, with commas between, each {}, not {}",
+                range.words(), in_quotes(text));
             const bool brackets = text.starts_with('[');
             if (brackets && !text.ends_with(']')) return wrong;
             std::vector<double> values;
@@ -170,8 +172,8 @@ std::string set_model(Hyperparameters& all, const std::string& text) {
     for (const std::string& name : built_in_models()) known = known || name == text;
     if (!known) {
       return fmt::format(
-          "must be one of {} or the URI of a TorchScript file, not \"{}\"{}",
-          fmt::join(built_in_models(), ", "), text,
+          "must be one of {} or the URI of a TorchScript file, not {}{}",
+          fmt::join(built_in_models(), ", "), in_quotes(text),
           nearest(text, built_in_models()).empty() ? "" : suggestion(text, built_in_models()));
     }
   }
@@ -231,7 +233,7 @@ std::vector<Entry> make_table() {
       Entry{"image_channels", "one of", "1, 3", "3", "1 for grey, 3 for RGB",
             [](H& all, const std::string& text) -> std::string {
               if (text != "1" && text != "3")
-                return fmt::format("must be 1 or 3, not \"{}\"", text);
+                return fmt::format("must be 1 or 3, not {}", in_quotes(text));
               all.image_channels = text[0] - '0';
               return {};
             }},
@@ -286,7 +288,7 @@ Hyperparameters read_hyperparameters(const std::map<std::string, std::string>& v
     for (const Entry& candidate : table()) {
       if (candidate.name == name) entry = &candidate;
     }
-    const std::string path = "HyperParameters." + name;
+    const std::string path = join_path("HyperParameters", name);
     if (entry == nullptr) {
       errors.push_back({path, "is not a known hyperparameter" + suggestion(name, names)});
       continue;

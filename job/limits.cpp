@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "job/nearest.h"
+
 namespace musher {
 namespace {
 
@@ -139,8 +141,7 @@ class Walk {
     const auto* descriptor = entry.GetDescriptor();
     const Reflection& reflection = *entry.GetReflection();
     const std::string key = reflection.GetString(entry, descriptor->map_key());
-    // A long or odd key would make an unreadable path.
-    const std::string at = join_path(path, key.size() > 64 ? key.substr(0, 61) + "..." : key);
+    const std::string at = join_path(path, key);
     add(at, limit_problem(*descriptor->map_key(), key), "name ");
     add(at, limit_problem(*descriptor->map_value(),
                           reflection.GetString(entry, descriptor->map_value())));
@@ -178,7 +179,8 @@ std::string limit_problem(const FieldDescriptor& field, std::string_view value) 
   }
   if (limit->pattern.empty()) return {};
   const bool matches = std::regex_match(value.begin(), value.end(), std::regex(limit->pattern));
-  return matches ? std::string() : fmt::format("must be {}, not \"{}\"", limit->words, value);
+  return matches ? std::string()
+                 : fmt::format("must be {}, not {}", limit->words, in_quotes(value));
 }
 
 std::string limit_problem(const FieldDescriptor& field, std::int64_t value) {
@@ -192,7 +194,7 @@ void check_limits(const v1::CreateTrainingJobRequest& request, std::vector<JobEr
 }
 
 std::string join_path(const std::string& path, std::string_view name) {
-  return path.empty() ? std::string(name) : fmt::format("{}.{}", path, name);
+  return path.empty() ? readable(name) : fmt::format("{}.{}", path, readable(name));
 }
 
 }  // namespace musher

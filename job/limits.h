@@ -19,7 +19,7 @@ std::string limit_problem(const google::protobuf::FieldDescriptor& field, std::i
 /// required. A number or string that has its proto3 default counts as absent.
 void check_limits(const v1::CreateTrainingJobRequest& request, std::vector<JobError>& errors);
 
-/// `path.name`, or `name` at the top.
+/// `path.name`, or `name` at the top; a name that no person would read is made readable.
 std::string join_path(const std::string& path, std::string_view name);
 
 }  // namespace musher

@@ -57,4 +57,20 @@ std::string suggestion(std::string_view name, const std::vector<std::string>& ca
   return fmt::format("; known are {}", fmt::join(candidates, ", "));
 }
 
+std::string readable(std::string_view text) {
+  constexpr std::size_t kLongest = 80;
+  std::size_t end = std::min(text.size(), kLongest);
+  while (end < text.size() && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80)
+    --end;
+  std::string result(text.substr(0, end));
+  for (char& c : result) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return end < text.size() ? result + "..." : result;
+}
+
+std::string in_quotes(std::string_view text) {
+  return fmt::format("\"{}\"", readable(text));
+}
+
 }  // namespace musher

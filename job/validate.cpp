@@ -47,8 +47,8 @@ class Validation {
     constexpr std::string_view kTask = "image-classification";
     if (!algorithm.algorithm_name().empty() && algorithm.algorithm_name() != kTask) {
       error("AlgorithmSpecification.AlgorithmName",
-            fmt::format("must be \"{}\", the one task there is, or be left out, not \"{}\"", kTask,
-                        algorithm.algorithm_name()));
+            fmt::format("must be \"{}\", the one task there is, or be left out, not {}", kTask,
+                        in_quotes(algorithm.algorithm_name())));
     }
     if (!algorithm.training_image().empty()) {
       error("AlgorithmSpecification.TrainingImage",
@@ -74,8 +74,8 @@ class Validation {
           channel.channel_name() == "training" ? "train" : channel.channel_name();
       if (use != "train" && use != "validation") {
         error(path + ".ChannelName",
-              fmt::format("must be train (or training) or validation, not \"{}\"",
-                          channel.channel_name()));
+              fmt::format("must be train (or training) or validation, not {}",
+                          in_quotes(channel.channel_name())));
         continue;
       }
       const auto [other, first] = seen.emplace(use, path + ".ChannelName");
@@ -131,12 +131,11 @@ class Validation {
   std::optional<Uri> uri(const std::string& text, const std::string& path) {
     if (text.empty()) return std::nullopt;
     if (text.starts_with("file://.")) {
-      error(
-          path,
-          fmt::format(
-              "\"{}\" is relative: `file://./…` works in a job file, from whose folder it counts; "
-              "elsewhere write file:///folder",
-              text));
+      error(path,
+            fmt::format(
+                "{} is relative: `file://./…` works in a job file, from whose folder it counts; "
+                "elsewhere write file:///folder",
+                in_quotes(text)));
       return std::nullopt;
     }
     try {

@@ -1,0 +1,256 @@
+// Jobs that are wrong in one place each: the error names the place and says what would be right.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "job/job.h"
+#include "job_text.h"
+
+namespace musher {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using testing::AllOf;
+using testing::HasSubstr;
+
+struct Wrong {
+  std::string name;
+  std::string pointer;  ///< JSON pointer to what is replaced or added
+  std::string value;    ///< JSON; empty: the field is removed
+  std::string path;
+  std::string says;
+};
+
+void PrintTo(const Wrong& wrong, std::ostream* out) {
+  *out << wrong.name;
+}
+
+class MalformedJob : public testing::TestWithParam<Wrong> {};
+
+TEST_P(MalformedJob, HasOneErrorThatNamesThePlace) {
+  const Wrong& wrong = GetParam();
+  Json job = good_job();
+  const Json::json_pointer pointer(wrong.pointer);
+  if (wrong.value.empty()) {
+    ASSERT_TRUE(job.contains(pointer));
+    job[pointer.parent_pointer()].erase(pointer.back());
+  } else {
+    job[pointer] = Json::parse(wrong.value);
+  }
+  const JobOrErrors result = parse_job(job.dump());
+  EXPECT_FALSE(result.job);
+  ASSERT_EQ(result.errors.size(), 1) << to_text(result.errors);
+  EXPECT_EQ(result.errors[0].path, wrong.path);
+  EXPECT_THAT(result.errors[0].message, HasSubstr(wrong.says));
+}
+
+std::string text_of(std::size_t length) {
+  return '"' + std::string(length, 'x') + '"';
+}
+
+std::string map_of(int entries, const std::string& prefix) {
+  Json map = Json::object();
+  for (int i = 0; i < entries; ++i) map[prefix + std::to_string(i)] = "v";
+  return map.dump();
+}
+
+std::string tags_of(int entries) {
+  Json tags = Json::array();
+  for (int i = 0; i < entries; ++i) tags.push_back({{"Key", "k" + std::to_string(i)}});
+  return tags.dump();
+}
+
+const std::string kSource = "/InputDataConfig/0/DataSource/S3DataSource";
+const std::string kSourcePath = "InputDataConfig[0].DataSource.S3DataSource";
+
+INSTANTIATE_TEST_SUITE_P(
+    Fields, MalformedJob,
+    testing::Values(
+        Wrong{"UnknownField", "/ResourceConfg", "{}", "ResourceConfg",
+              "did you mean \"ResourceConfig\""},
+        Wrong{"UnknownFieldDeep", kSource + "/S3URI", "\"s3://a\"", kSourcePath + ".S3URI",
+              "did you mean \"S3Uri\""},
+        Wrong{"UnknownFieldFarFromAll", "/ResourceConfig/Colour", "1", "ResourceConfig.Colour",
+              "known are InstanceType, InstanceCount"},
+        Wrong{"FieldOfSageMakerOnly", "/VpcConfig", "{}", "VpcConfig", "does not have"},
+        Wrong{"EncryptionIsNotSilentlyIgnored", "/OutputDataConfig/KmsKeyId", "\"k\"",
+              "OutputDataConfig.KmsKeyId", "does not have"},
+        Wrong{"SnakeCase", "/training_job_name", "\"a\"", "training_job_name",
+              "did you mean \"TrainingJobName\""},
+        Wrong{"ObjectForString", "/TrainingJobName", "{}", "TrainingJobName",
+              "must be a string, not an object"},
+        Wrong{"NumberForString", "/OutputDataConfig/S3OutputPath", "3",
+              "OutputDataConfig.S3OutputPath", "must be a string, not a number"},
+        Wrong{"StringForNumber", "/ResourceConfig/InstanceCount", "\"2\"",
+              "ResourceConfig.InstanceCount", "must be a whole number, not \"2\""},
+        Wrong{"FractionForInteger", "/ResourceConfig/InstanceCount", "1.5",
+              "ResourceConfig.InstanceCount", "must be a whole number, not 1.5"},
+        Wrong{"NumberBeyond32Bits", "/ResourceConfig/InstanceCount", "3000000000",
+              "ResourceConfig.InstanceCount",
+              "must be a whole number from -2147483648 to 2147483647"},
+        Wrong{"NumberBeyond64Bits", "/InputDataConfig/0/ShuffleConfig",
+              "{\"Seed\": 9223372036854775808}", "InputDataConfig[0].ShuffleConfig.Seed",
+              "9223372036854775807, not 9223372036854775808"},
+        Wrong{"ObjectForList", "/InputDataConfig", "{}", "InputDataConfig",
+              "must be a list, not an object"},
+        Wrong{"StringInList", "/InputDataConfig/0", "\"train\"", "InputDataConfig[0]",
+              "must be an object, not a string"},
+        Wrong{"ListForObject", "/ResourceConfig", "[]", "ResourceConfig",
+              "must be an object, not a list"},
+        Wrong{"BadEnum", kSource + "/S3DataType", "\"s3prefix\"", kSourcePath + ".S3DataType",
+              "must be one of ManifestFile, S3Prefix, AugmentedManifestFile, not \"s3prefix\""},
+        Wrong{"EnumByNumber", "/AlgorithmSpecification/TrainingInputMode", "2",
+              "AlgorithmSpecification.TrainingInputMode",
+              "must be one of Pipe, File, FastFile, not 2"},
+        Wrong{"EnumOfProtobufOnly", "/AlgorithmSpecification/TrainingInputMode",
+              "\"INPUT_MODE_UNSPECIFIED\"", "AlgorithmSpecification.TrainingInputMode",
+              "must be one of"}),
+    [](const auto& info) { return info.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Limits, MalformedJob,
+    testing::Values(
+        Wrong{"NoName", "/TrainingJobName", "", "TrainingJobName", "is required"},
+        Wrong{"EmptyName", "/TrainingJobName", "\"\"", "TrainingJobName",
+              "1 to 63 characters, not 0"},
+        Wrong{"LongName", "/TrainingJobName", text_of(64), "TrainingJobName",
+              "1 to 63 characters, not 64"},
+        Wrong{"NameWithUnderscore", "/TrainingJobName", "\"my_job\"", "TrainingJobName",
+              "letters, digits and hyphens"},
+        Wrong{"NameThatEndsInHyphen", "/TrainingJobName", "\"job-\"", "TrainingJobName",
+              "at both ends"},
+        Wrong{"NameThatClimbs", "/TrainingJobName", "\"../x\"", "TrainingJobName",
+              "letters, digits and hyphens"},
+        Wrong{"NoOutput", "/OutputDataConfig", "", "OutputDataConfig", "is required"},
+        Wrong{"NoOutputPath", "/OutputDataConfig", "{}", "OutputDataConfig.S3OutputPath",
+              "is required"},
+        Wrong{"NoChannels", "/InputDataConfig", "", "InputDataConfig", "is required"},
+        Wrong{"EmptyChannels", "/InputDataConfig", "[]", "InputDataConfig", "is required"},
+        Wrong{"NoDataSource", "/InputDataConfig/1/DataSource", "", "InputDataConfig[1].DataSource",
+              "is required"},
+        Wrong{"NoS3Uri", kSource + "/S3Uri", "", kSourcePath + ".S3Uri", "is required"},
+        Wrong{"LongUri", kSource + "/S3Uri", "\"s3://bucket/" + std::string(1024, 'x') + "\"",
+              kSourcePath + ".S3Uri", "1 to 1024 characters, not 1036"},
+        Wrong{"NoInstances", "/ResourceConfig/InstanceCount", "0", "ResourceConfig.InstanceCount",
+              "must be 1 to 10000, not 0"},
+        Wrong{"NegativeInstances", "/ResourceConfig/InstanceCount", "-1",
+              "ResourceConfig.InstanceCount", "must be 1 to 10000, not -1"},
+        Wrong{"NoRuntime", "/StoppingCondition/MaxRuntimeInSeconds", "0",
+              "StoppingCondition.MaxRuntimeInSeconds", "1 to 2419200, not 0"},
+        Wrong{"RuntimeOver28Days", "/StoppingCondition/MaxRuntimeInSeconds", "2419201",
+              "StoppingCondition.MaxRuntimeInSeconds", "1 to 2419200"},
+        Wrong{"TooManyRetries", "/RetryStrategy", "{\"MaximumRetryAttempts\": 31}",
+              "RetryStrategy.MaximumRetryAttempts", "1 to 30, not 31"},
+        Wrong{"RetryWithoutNumber", "/RetryStrategy", "{}", "RetryStrategy.MaximumRetryAttempts",
+              "is required"},
+        Wrong{"CheckpointWithoutUri", "/CheckpointConfig", "{}", "CheckpointConfig.S3Uri",
+              "is required"},
+        Wrong{"BadRole", "/RoleArn", "\"arn:aws:iam::12:role/abcdefgh\"", "RoleArn",
+              "arn:aws:iam::123456789012:role/name"},
+        Wrong{"BadEnvironmentName", "/Environment", "{\"2X\": \"\"}", "Environment.2X",
+              "name must be letters, digits and _"},
+        Wrong{"LongEnvironmentValue", "/Environment", "{\"X\": " + text_of(513) + "}",
+              "Environment.X", "at most 512 characters, not 513"},
+        Wrong{"EnvironmentNumber", "/Environment", "{\"X\": 1}", "Environment.X",
+              "must be a string: write \"1\""},
+        Wrong{"TooManyEnvironmentVariables", "/Environment", map_of(101, "V"), "Environment",
+              "at most 100 entries, not 101"},
+        Wrong{"TooManyTags", "/Tags", tags_of(51), "Tags", "at most 50 entries, not 51"},
+        Wrong{"TagWithoutKey", "/Tags", "[{\"Value\": \"v\"}]", "Tags[0].Key", "is required"}),
+    [](const auto& info) { return info.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Meaning, MalformedJob,
+    testing::Values(
+        Wrong{"UnknownChannel", "/InputDataConfig/1/ChannelName", "\"test\"",
+              "InputDataConfig[1].ChannelName",
+              "must be train (or training) or validation, not \"test\""},
+        Wrong{
+            "NoTrainChannel", "/InputDataConfig",
+            R"([{"ChannelName": "validation", "DataSource": {"S3DataSource": {"S3Uri": "s3://data/x"}}}])",
+            "InputDataConfig", "must have a channel with the ChannelName train"},
+        Wrong{"TrainTwice", "/InputDataConfig/1/ChannelName", "\"training\"",
+              "InputDataConfig[1].ChannelName", "\"train\" is there already"},
+        Wrong{"ManifestFile", kSource + "/S3DataType", "\"ManifestFile\"",
+              kSourcePath + ".S3DataType", "ManifestFile is not offered; write S3Prefix"},
+        Wrong{"Sharded", kSource + "/S3DataDistributionType", "\"ShardedByS3Key\"",
+              kSourcePath + ".S3DataDistributionType", "deals the samples"},
+        Wrong{"PipeMode", "/AlgorithmSpecification/TrainingInputMode", "\"Pipe\"",
+              "AlgorithmSpecification.TrainingInputMode", "write File or FastFile"},
+        Wrong{"PipeModeOfChannel", "/InputDataConfig/1/InputMode", "\"Pipe\"",
+              "InputDataConfig[1].InputMode", "write File or FastFile"},
+        Wrong{"OtherAlgorithm", "/AlgorithmSpecification/AlgorithmName", "\"xgboost\"",
+              "AlgorithmSpecification.AlgorithmName", "image-classification"},
+        Wrong{"ContainerImage", "/AlgorithmSpecification/TrainingImage", "\"repo/image:1\"",
+              "AlgorithmSpecification.TrainingImage", "runs no containers"},
+        Wrong{"UriOfAnotherKind", kSource + "/S3Uri", "\"https://data/train\"",
+              kSourcePath + ".S3Uri", "\"https://data/train\""},
+        Wrong{"OutputOfAnotherKind", "/OutputDataConfig/S3OutputPath", "\"jobs\"",
+              "OutputDataConfig.S3OutputPath", "s3://bucket/prefix"},
+        Wrong{"RelativeUriWithoutAFolder", kSource + "/S3Uri", "\"file://./data\"",
+              kSourcePath + ".S3Uri", "is relative"},
+        Wrong{"BadCheckpointBucket", "/CheckpointConfig/S3Uri", "\"s3://A\"",
+              "CheckpointConfig.S3Uri", "bucket"}),
+    [](const auto& info) { return info.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Hyperparameters, MalformedJob,
+    testing::Values(
+        Wrong{"Unknown", "/HyperParameters/learning-rate", "\"0.1\"",
+              "HyperParameters.learning-rate", "did you mean \"learning_rate\""},
+        Wrong{"Misspelt", "/HyperParameters/epoch", "\"3\"", "HyperParameters.epoch",
+              "did you mean \"epochs\""},
+        Wrong{"NumberForString", "/HyperParameters/epochs", "8", "HyperParameters.epochs",
+              "must be a string: write \"8\""},
+        Wrong{"ObjectForMap", "/HyperParameters", "[]", "HyperParameters",
+              "must be an object, not a list"},
+        Wrong{"NotANumber", "/HyperParameters/epochs", "\"ten\"", "HyperParameters.epochs",
+              "must be a whole number from 1 to 100000, not \"ten\""},
+        Wrong{"TrailingText", "/HyperParameters/epochs", "\"8 \"", "HyperParameters.epochs",
+              "must be a whole number"},
+        Wrong{"Zero", "/HyperParameters/batch_size", "\"0\"", "HyperParameters.batch_size",
+              "from 1 to"},
+        Wrong{"BeyondRange", "/HyperParameters/epochs", "\"99999999999999999999\"",
+              "HyperParameters.epochs", "from 1 to 100000"},
+        Wrong{"NegativeSeed", "/HyperParameters/seed", "\"-1\"", "HyperParameters.seed",
+              "from 0 to 18446744073709551615"},
+        Wrong{"NotFinite", "/HyperParameters/learning_rate", "\"nan\"",
+              "HyperParameters.learning_rate", "must be a number from above 0 to 1000"},
+        Wrong{"ExclusiveBound", "/HyperParameters/momentum", "\"1\"", "HyperParameters.momentum",
+              "0 to below 1"},
+        Wrong{"BadChoice", "/HyperParameters/optimizer", "\"adam\"", "HyperParameters.optimizer",
+              "must be one of sgd, adamw, not \"adam\""},
+        Wrong{"BadModel", "/HyperParameters/model", "\"resnet_50\"", "HyperParameters.model",
+              "did you mean \"resnet50\""},
+        Wrong{"BadModelUri", "/HyperParameters/model", "\"ftp://x/net.pt\"",
+              "HyperParameters.model", "s3://bucket/prefix"},
+        Wrong{"BadWeightsUri", "/HyperParameters/initial_weights", "\"weights.safetensors\"",
+              "HyperParameters.initial_weights", "s3://bucket/prefix"},
+        Wrong{"TwoChannels", "/HyperParameters/image_channels", "\"2\"",
+              "HyperParameters.image_channels", "must be 1 or 3"},
+        Wrong{"ZeroDeviation", "/HyperParameters/normalize_std", "\"0\"",
+              "HyperParameters.normalize_std", "one number per image channel"},
+        Wrong{"ListWithAGap", "/HyperParameters/normalize_mean", "\"0.1,,0.2\"",
+              "HyperParameters.normalize_mean", "with commas between"},
+        Wrong{"OneMeanForThreeChannels", "/HyperParameters/normalize_mean", "\"0.1, 0.2, 0.3\"",
+              "HyperParameters.normalize_mean", "as many numbers as image_channels, 1, not 3"},
+        Wrong{"VDoesNotDivideB", "/HyperParameters/virtual_workers", "\"7\"",
+              "HyperParameters.virtual_workers", "must divide batch_size, 256"},
+        Wrong{"MoreRanksThanV", "/HyperParameters/virtual_workers", "\"1\"",
+              "HyperParameters.virtual_workers", "at least the number of ranks, 2, not 1"},
+        Wrong{"MoreRanksThanSamples", "/ResourceConfig/InstanceCount", "300",
+              "HyperParameters.batch_size", "at least the number of ranks, 300, not 256"},
+        Wrong{"TooManyRanks", "/HyperParameters/processes_per_instance", "\"2000\"",
+              "HyperParameters.processes_per_instance", "from 1 to 1024"},
+        Wrong{"WarmupLongerThanTraining", "/HyperParameters/warmup_epochs", "\"9\"",
+              "HyperParameters.warmup_epochs", "must be at most epochs, 8, not 9"},
+        Wrong{"LongValue", "/HyperParameters/initial_weights",
+              "\"s3://bucket/" + std::string(2500, 'x') + "\"", "HyperParameters.initial_weights",
+              "at most 2500 characters, not 2512"},
+        Wrong{"LineBreakInAName", "/HyperParameters/a\nb", "\"1\"", "HyperParameters.a?b",
+              "is not a known hyperparameter"},
+        Wrong{"LineBreakInAValue", "/HyperParameters/optimizer", "\"a\\nb\"",
+              "HyperParameters.optimizer", "not \"a?b\""}),
+    [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace musher
