@@ -136,6 +136,7 @@ class Coordinator {
   v1::JoinReply join_reply(const JobPtr& job, int rank);
   void take_report(const JobPtr& job, const v1::ReportRequest& request);
   void add_validation_notice(const JobPtr& job, const v1::ReportRequest& request);
+  void name_undecodable(const JobPtr& job, const v1::EpochReport& epoch);
   void take_epoch(const JobPtr& job, const v1::EpochReport& epoch, const Digest& whole);
   void commit(const JobPtr& job, const std::vector<SliceRecord>& slices, Lock& lock);
 

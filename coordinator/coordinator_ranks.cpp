@@ -216,6 +216,7 @@ void Coordinator::take_report(const JobPtr& job, const v1::ReportRequest& reques
     job->notices.push_back(text);
     log_line(job, text);
   }
+  for (const auto& epoch : request.epochs()) name_undecodable(job, epoch);
   if (rank != 0) return;
   if (!request.metrics().empty()) {
     store_.add_metrics(job->name(), {request.metrics().begin(), request.metrics().end()});
@@ -235,6 +236,10 @@ void Coordinator::take_report(const JobPtr& job, const v1::ReportRequest& reques
   job->latest.clear_notice_time_ms();
   job->latest.mutable_id()->clear_token();
   store_.save_progress(job->name(), job->latest);
+  // A short job may be through between two heartbeats; it trained all the same.
+  if (request.phase() == v1::ReportRequest::UPLOADING) {
+    apply(job, PhaseReported{request.id().attempt(), v1::ReportRequest::TRAINING});
+  }
   apply(job, PhaseReported{request.id().attempt(), request.phase()});
   notify();
 }
@@ -255,14 +260,18 @@ void Coordinator::add_validation_notice(const JobPtr& job, const v1::ReportReque
   }
 }
 
-/// Every sample exactly once, or the job fails.
-void Coordinator::take_epoch(const JobPtr& job, const v1::EpochReport& epoch, const Digest& whole) {
-  if (!store_.add_epoch(job->name(), job->state().attempt, epoch)) return;
+/// Each rank knows the keys of its own samples alone.
+void Coordinator::name_undecodable(const JobPtr& job, const v1::EpochReport& epoch) {
   for (const std::string& key : epoch.undecodable_keys()) {
     if (job->undecodable.size() < kUndecodableNamed && job->undecodable.insert(key).second) {
       add_notice(job, "could not decode " + key);
     }
   }
+}
+
+/// Every sample exactly once, or the job fails.
+void Coordinator::take_epoch(const JobPtr& job, const v1::EpochReport& epoch, const Digest& whole) {
+  if (!store_.add_epoch(job->name(), job->state().attempt, epoch)) return;
   Digest expected = whole;
   expected -= Digest{epoch.undecodable_samples(), epoch.undecodable_sum()};
   const Digest got{epoch.samples(), epoch.sum()};

@@ -70,10 +70,10 @@ std::string summary_text(const v1::DescribeTrainingJobResponse& job) {
   std::string text = fmt::format("{}: {} after {} s", job.training_job_name(),
                                  v1::SecondaryStatus::Value_Name(job.secondary_status()),
                                  job.training_time_in_seconds());
-  if (!job.failure_reason().empty()) text += "\n  " + job.failure_reason();
   for (const auto& metric : job.final_metric_data_list()) {
     text += fmt::format("\n  {} {:.5g}", metric.metric_name(), metric.value());
   }
+  if (!job.failure_reason().empty()) text += "\n  " + job.failure_reason();
   return text;
 }
 
