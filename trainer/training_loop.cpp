@@ -48,6 +48,7 @@ LoopResult Loop::run() {
   saved_step_ = state_.step;
   progress_.steps = total_steps_;
   report(Phase::kTraining);
+  parts_.client.flush(deadline());  // or a job of a few steps would never be seen in training
   bool stopped = false;
   while (state_.step < total_steps_ && !stopped) {
     const std::uint64_t epoch = state_.step / parts_.steps_per_epoch;

@@ -57,6 +57,13 @@ bool is_peer_failure(int code) {
          error_class == MPIX_ERR_REVOKED;
 }
 
+/// A non-blocking collective that a revocation cuts off was seen to end with MPI_ERR_OTHER.
+bool is_revoked(MPI_Comm comm) {
+  int revoked = 0;
+  return comm != MPI_COMM_NULL && MPIX_Comm_is_revoked(comm, &revoked) == MPI_SUCCESS &&
+         revoked != 0;
+}
+
 template <typename Step>
 void in_pieces(const Buffer& buffer, Step&& step) {
   auto* bytes = static_cast<std::byte*>(buffer.data);
@@ -184,7 +191,9 @@ void MpiGroup::check(int code, std::string_view operation) const {
   // code.
   const std::vector<int> dead = dead_ranks();
   if (!dead.empty()) throw PeerFailure(fmt::format("rank {} died", fmt::join(dead, ", ")));
-  if (failed_ || is_peer_failure(code)) throw PeerFailure("another rank gave up");
+  if (failed_ || is_peer_failure(code) || is_revoked(comm_) || is_revoked(leaders_)) {
+    throw PeerFailure("another rank gave up");
+  }
   throw Error(ErrorCode::kInternal,
               fmt::format("rank {}: MPI {}: {}", rank_, operation, error_text(code)));
 }
