@@ -64,7 +64,8 @@ std::string header_json(const CheckpointIdentity& identity, const TrainingState&
 /// All that differs, in one line.
 void check_identity(const Json& theirs, const CheckpointIdentity& mine, const std::string& where) {
   std::string differences;
-  for (const auto& [key, value] : identity_json(mine).items()) {
+  const Json ours = identity_json(mine);
+  for (const auto& [key, value] : ours.items()) {
     const Json other = theirs.value(key, Json());
     if (other == value) continue;
     differences += fmt::format("{}{} {} where this job has {}", differences.empty() ? "" : ", ",
