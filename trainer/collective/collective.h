@@ -16,7 +16,7 @@ enum class DType { kFloat32, kFloat64, kBFloat16, kFloat16, kInt64, kUInt8 };
 std::size_t size_of(DType dtype);
 
 /// Memory that a collective works on: host memory for MPI, device memory for NCCL. Not owned; it
-/// must live until the operation's wait() has returned or thrown.
+/// must live until the operation's wait() has returned, and after a PeerFailure until shrink() has.
 struct Buffer {
   void* data = nullptr;
   std::size_t count = 0;  ///< elements
@@ -41,8 +41,9 @@ class PeerFailure : public std::runtime_error {
 class Work {
  public:
   virtual ~Work() = default;
-  /// Returns when the result is in the buffer. Throws PeerFailure, also when the deadline passes;
-  /// the buffer's contents are then undefined, and no one writes to it any more.
+  /// Returns when the result is in the buffer. Throws PeerFailure, also when the deadline passes:
+  /// the buffer's contents are then undefined, and may still change until shrink() has returned or
+  /// the collective is gone.
   virtual void wait(Deadline deadline) = 0;
 };
 
@@ -65,7 +66,8 @@ class Collective {
   /// as well; it just costs a copy.
   virtual std::shared_ptr<void> allocate(std::size_t bytes, Deadline deadline) = 0;
 
-  /// Sum over ranks, in place. bf16 and fp16 are summed in float32 and rounded.
+  /// Sum over ranks, in place. On CPUs of one host bf16 and fp16 are summed in float32 and rounded
+  /// once. Does not throw PeerFailure: wait() does.
   virtual std::unique_ptr<Work> all_reduce(Buffer buffer) = 0;
   /// `buffer` of rank `root` to all.
   virtual void broadcast(Buffer buffer, int root, Deadline deadline) = 0;
