@@ -155,7 +155,9 @@ class Step {
       if (!state_.failure.empty()) act(Kind::kTellFailure, state_.failure);
       return;
     }
-    if (event.attempt_began || state_.status == Status::Stopping || !state_.failure.empty()) {
+    const bool never_began =
+        !event.attempt_began && legal_edge(state_.secondary, Secondary::Pending);
+    if (!never_began || !state_.failure.empty()) {
       return settle({state_.attempt, std::nullopt, "mpirun ended while the coordinator was away"});
     }
     // mpirun was never started: the attempt does not count against RetryStrategy.

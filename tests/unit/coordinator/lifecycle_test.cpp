@@ -1,0 +1,423 @@
+#include "coordinator/lifecycle.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace musher {
+namespace {
+
+using namespace std::chrono_literals;
+using Finish = v1::FinishRequest;
+using Report = v1::ReportRequest;
+using Kind = Action::Kind;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr WallTime kStart{1'000'000'000ms};
+
+/// A job that events happen to, one second apart. Every edge that it takes must be in the life
+/// cycle, and a state that is over must have everything closed.
+class Story {
+ public:
+  explicit Story(int ranks = 2, int retries = 0, std::chrono::milliseconds max_runtime = 1h)
+      : state_(submitted(ranks, retries, max_runtime, kStart)) {}
+
+  Story& then(const Event& event) { return at(now_ + 1s, event); }
+
+  Story& at(WallTime when, const Event& event) {
+    now_ = when;
+    const JobState before = state_;
+    Decision decision = decide(before, event, now_);
+    state_ = std::move(decision.state);
+    kinds_.clear();
+    actions_ = std::move(decision.actions);
+    for (const Action& action : actions_) kinds_.push_back(action.kind);
+    check(before);
+    return *this;
+  }
+
+  Story& running() {
+    return then(Scheduled{}).then(RanksJoined{1}).then(PhaseReported{1, Report::TRAINING});
+  }
+  Story& all_finish(RankOutcome outcome, const std::string& artifact = "") {
+    for (int rank = 0; rank < state_.ranks; ++rank) {
+      then(RankFinished{state_.attempt, rank, outcome, "", rank == 0 ? artifact : ""});
+    }
+    return *this;
+  }
+  Story& ended(std::optional<int> lost = {}, const std::string& reason = "") {
+    return then(AttemptEnded{state_.attempt, lost, reason});
+  }
+
+  const JobState& state() const { return state_; }
+  const std::vector<Kind>& kinds() const { return kinds_; }
+  const std::vector<Action>& actions() const { return actions_; }
+  WallTime now() const { return now_; }
+  std::vector<Secondary::Value> statuses() const {
+    std::vector<Secondary::Value> result;
+    for (const Transition& transition : state_.transitions) result.push_back(transition.status);
+    return result;
+  }
+
+ private:
+  void check(const JobState& before) const {
+    for (std::size_t i = before.transitions.size(); i < state_.transitions.size(); ++i) {
+      const auto from = state_.transitions[i - 1].status;
+      const auto to = state_.transitions[i].status;
+      EXPECT_TRUE(legal_edge(from, to))
+          << Secondary::Value_Name(from) << " to " << Secondary::Value_Name(to);
+    }
+    EXPECT_EQ(state_.secondary, state_.transitions.back().status);
+    EXPECT_EQ(state_.status, status_of(state_.secondary));
+    for (std::size_t i = 0; i + 1 < state_.transitions.size(); ++i) {
+      EXPECT_EQ(state_.transitions[i].end, state_.transitions[i + 1].start);
+    }
+    EXPECT_EQ(state_.transitions.back().end.has_value(), state_.over());
+    if (state_.over()) {
+      EXPECT_FALSE(state_.attempt_started);
+      EXPECT_FALSE(next_tick(state_));
+      EXPECT_TRUE(state_.training_end);
+    }
+    if (before.over()) {
+      EXPECT_EQ(state_, before);
+      EXPECT_THAT(actions_, IsEmpty());
+    }
+  }
+
+  JobState state_;
+  std::vector<Kind> kinds_;
+  std::vector<Action> actions_;
+  WallTime now_ = kStart;
+};
+
+TEST(Lifecycle, AJobThatGoesWell) {
+  Story story;
+  story.then(Scheduled{});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kStartAttempt));
+  EXPECT_EQ(story.state().attempt, 1);
+  story.then(RanksJoined{1})
+      .then(PhaseReported{1, Report::LOADING})
+      .then(PhaseReported{1, Report::TRAINING});
+  story.then(PhaseReported{1, Report::VALIDATING}).then(PhaseReported{1, Report::UPLOADING});
+  story.all_finish(Finish::COMPLETED, "s3://jobs/a/output/model.tar.gz");
+  EXPECT_EQ(story.state().status, Status::InProgress) << "processes still run";
+  story.ended();
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kOver));
+  EXPECT_EQ(story.state().status, Status::Completed);
+  EXPECT_EQ(story.state().artifact, "s3://jobs/a/output/model.tar.gz");
+  EXPECT_THAT(story.statuses(),
+              ElementsAre(Secondary::Pending, Secondary::Starting, Secondary::Downloading,
+                          Secondary::Training, Secondary::Uploading, Secondary::Completed));
+}
+
+TEST(Lifecycle, TheLastFinishDecidesNotTheExit) {
+  Story story;
+  story.running();
+  story.then(RankFinished{1, 0, Finish::COMPLETED, "", "s3://b/m"});
+  story.ended();
+  EXPECT_EQ(story.state().status, Status::Failed) << "rank 1 never finished";
+  EXPECT_EQ(story.state().artifact, "");
+  EXPECT_THAT(story.state().failure, HasSubstr("mpirun ended"));
+}
+
+TEST(Lifecycle, ProcessesThatDoNotExitAfterTheirFinishAreKilledAndTheJobIsComplete) {
+  Story story;
+  story.running().all_finish(Finish::COMPLETED, "s3://b/m");
+  ASSERT_TRUE(next_tick(story.state()));
+  EXPECT_EQ(*next_tick(story.state()), story.now() + Grace{}.exit);
+  story.at(*next_tick(story.state()), Tick{});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kKill));
+  story.ended();
+  EXPECT_EQ(story.state().status, Status::Completed);
+}
+
+TEST(Lifecycle, StopOfAQueuedJobNeedsNoProcess) {
+  Story story;
+  story.then(StopRequested{});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kOver));
+  EXPECT_EQ(story.state().status, Status::Stopped);
+  EXPECT_THAT(story.statuses(),
+              ElementsAre(Secondary::Pending, Secondary::Stopping, Secondary::Stopped));
+  EXPECT_FALSE(story.state().training_start);
+}
+
+TEST(Lifecycle, StopIsAskedForOnceHoweverOftenItIsRequested) {
+  Story story;
+  story.running().then(StopRequested{});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kAskToStop));
+  const JobState stopping = story.state();
+  EXPECT_EQ(stopping.status, Status::Stopping);
+  story.then(StopRequested{});
+  EXPECT_THAT(story.kinds(), IsEmpty());
+  EXPECT_EQ(story.state(), stopping);
+  story.all_finish(Finish::STOPPED, "s3://b/m").ended();
+  EXPECT_EQ(story.state().status, Status::Stopped);
+  EXPECT_EQ(story.state().secondary, Secondary::Stopped);
+  EXPECT_EQ(story.state().artifact, "s3://b/m") << "the model so far is saved";
+  story.then(StopRequested{});
+  EXPECT_EQ(story.state().status, Status::Stopped);
+}
+
+TEST(Lifecycle, RanksThatIgnoreTheStopAreKilledAfterTheGracePeriod) {
+  Story story;
+  story.running().then(StopRequested{});
+  const WallTime due = story.now() + Grace{}.stop;
+  EXPECT_EQ(*next_tick(story.state()), due);
+  story.at(due - 1ms, Tick{});
+  EXPECT_THAT(story.kinds(), IsEmpty());
+  story.at(due, Tick{});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kKill));
+  story.ended();
+  EXPECT_EQ(story.state().status, Status::Stopped);
+  EXPECT_THAT(story.state().transitions.back().message, HasSubstr("were killed"));
+}
+
+TEST(Lifecycle, AKillThatDidNotHappenIsRepeated) {
+  Story story;
+  story.running().then(StopRequested{});
+  story.at(*next_tick(story.state()), Tick{});
+  story.at(*next_tick(story.state()), Tick{});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kKill));
+}
+
+TEST(Lifecycle, AJobThatWasDoneBeforeTheStopReachedItIsCompleted) {
+  Story story;
+  story.running().then(StopRequested{}).all_finish(Finish::COMPLETED, "s3://b/m").ended();
+  EXPECT_EQ(story.state().status, Status::Completed);
+}
+
+TEST(Lifecycle, MaxRuntimeEndsAsStoppedNotFailed) {
+  Story story(2, 0, 1min);
+  story.running();
+  const WallTime due = kStart + 1s + 1min;  // it was scheduled after one second
+  EXPECT_EQ(*next_tick(story.state()), due);
+  story.at(due - 1ms, Tick{});
+  EXPECT_EQ(story.state().status, Status::InProgress);
+  story.at(due, Tick{});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kAskToStop));
+  story.all_finish(Finish::STOPPED, "s3://b/m").ended();
+  EXPECT_EQ(story.state().status, Status::Stopped);
+  EXPECT_EQ(story.state().secondary, Secondary::MaxRuntimeExceeded);
+}
+
+TEST(Lifecycle, TimeInTheQueueIsNotRuntime) {
+  Story story(1, 0, 1min);
+  story.at(kStart + 1h, Tick{});
+  EXPECT_EQ(story.state().secondary, Secondary::Pending);
+  story.then(Scheduled{}).then(Tick{});
+  EXPECT_EQ(story.state().status, Status::InProgress);
+}
+
+TEST(Lifecycle, RuntimeSpansAllAttempts) {
+  Story story(1, 1, 1min);
+  story.then(Scheduled{});
+  story.at(story.now() + 40s, AttemptEnded{1, 0, "rank 0 was killed"});
+  EXPECT_EQ(story.state().secondary, Secondary::Interrupted);
+  EXPECT_FALSE(next_tick(story.state()));
+  story.at(story.now() + 1h, Scheduled{});
+  EXPECT_EQ(*next_tick(story.state()), story.now() + 20s);
+  EXPECT_EQ(billable(story.state(), story.now() + 5s), 45s);
+}
+
+TEST(Lifecycle, TheFirstFailureIsTheReason) {
+  Story story;
+  story.running().then(RankFinished{1, 1, Finish::FAILED, "s3://data/x can't be read", ""});
+  ASSERT_EQ(story.actions().size(), 1);
+  EXPECT_EQ(story.actions()[0].kind, Kind::kTellFailure);
+  EXPECT_EQ(story.actions()[0].text, "rank 1: s3://data/x can't be read");
+  story.then(RankFinished{1, 0, Finish::FAILED, "told to end", ""});
+  EXPECT_THAT(story.kinds(), IsEmpty());
+  story.ended();
+  EXPECT_EQ(story.state().status, Status::Failed);
+  EXPECT_EQ(story.state().failure, "rank 1: s3://data/x can't be read");
+}
+
+TEST(Lifecycle, AFailureThatARankStatesIsNotRetried) {
+  Story story(2, 3);
+  story.running().then(RankFinished{1, 0, Finish::FAILED, "no such bucket", ""}).ended();
+  EXPECT_EQ(story.state().status, Status::Failed);
+}
+
+TEST(Lifecycle, RanksThatHangAfterAFailureAreKilled) {
+  Story story;
+  story.running().then(RankFinished{1, 1, Finish::FAILED, "x", ""});
+  story.at(*next_tick(story.state()), Tick{});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kKill));
+  story.ended();
+  EXPECT_EQ(story.state().failure, "rank 1: x");
+}
+
+TEST(Lifecycle, ALostRankIsTheCauseAndTheOthersFailuresTheSymptom) {
+  Story story(3, 0);
+  story.running().then(RankFinished{1, 0, Finish::FAILED, "MPIX_ERR_PROC_FAILED", ""});
+  story.ended(2, "rank 2 on h1 was killed by signal 9");
+  EXPECT_EQ(story.state().status, Status::Failed);
+  EXPECT_EQ(story.state().failure, "rank 2 on h1 was killed by signal 9");
+}
+
+TEST(Lifecycle, ALostAttemptIsFollowedByAnotherWithinRetryStrategy) {
+  Story story(2, 1);
+  story.running().ended(1, "rank 1 was killed by signal 9");
+  EXPECT_EQ(story.state().secondary, Secondary::Interrupted);
+  EXPECT_EQ(story.state().status, Status::InProgress);
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kNotice, Kind::kQueue));
+  story.then(Scheduled{});
+  EXPECT_EQ(story.state().attempt, 2);
+  EXPECT_EQ(story.state().secondary, Secondary::Starting);
+  EXPECT_THAT(story.state().finished, IsEmpty());
+  story.ended(0, "rank 0 was killed by signal 11");
+  EXPECT_EQ(story.state().status, Status::Failed);
+  EXPECT_EQ(story.state().failure, "rank 0 was killed by signal 11");
+}
+
+TEST(Lifecycle, RanksStoppedFromOutsideAreAnInterruption) {
+  Story story(2, 1);
+  story.running().all_finish(Finish::STOPPED, "s3://b/m").ended();
+  EXPECT_EQ(story.state().secondary, Secondary::Interrupted);
+  EXPECT_EQ(story.state().artifact, "");
+}
+
+TEST(Lifecycle, AStopWhileInterruptedNeedsNoProcess) {
+  Story story(2, 1);
+  story.running().ended(1).then(StopRequested{});
+  EXPECT_EQ(story.state().status, Status::Stopped);
+}
+
+TEST(Lifecycle, WhatAnOldAttemptSaysChangesNothing) {
+  Story story(2, 1);
+  story.running().ended(1).then(Scheduled{});
+  const JobState second = story.state();
+  for (const Event& event : std::vector<Event>{
+           RanksJoined{1}, PhaseReported{1, Report::UPLOADING},
+           RankFinished{1, 0, Finish::COMPLETED, "", "s3://b/m"},
+           RankFinished{1, 0, Finish::FAILED, "x", ""}, AttemptEnded{1, {}, "late"}}) {
+    story.then(event);
+    EXPECT_EQ(story.state(), second);
+    EXPECT_THAT(story.kinds(), IsEmpty());
+  }
+}
+
+TEST(Lifecycle, PhasesNeverGoBack) {
+  Story story;
+  story.running().then(PhaseReported{1, Report::LOADING});
+  EXPECT_EQ(story.state().secondary, Secondary::Training);
+  story.then(PhaseReported{1, Report::UPLOADING}).then(PhaseReported{1, Report::TRAINING});
+  EXPECT_EQ(story.state().secondary, Secondary::Uploading);
+  story.then(StopRequested{}).then(PhaseReported{1, Report::UPLOADING});
+  EXPECT_EQ(story.state().secondary, Secondary::Stopping);
+}
+
+TEST(Lifecycle, ARankOutOfRangeDoesNotCount) {
+  Story story(1);
+  story.running()
+      .then(RankFinished{1, 1, Finish::FAILED, "x", ""})
+      .then(RankFinished{1, -1, Finish::FAILED, "x", ""});
+  EXPECT_EQ(story.state().failure, "");
+}
+
+TEST(Lifecycle, AJobThatFailsBeforeItsAttemptIsOverAtOnce) {
+  Story story;
+  story.then(JobFailed{"s3://data/train: there is no such bucket"});
+  EXPECT_EQ(story.state().status, Status::Failed);
+  EXPECT_EQ(story.state().failure, "s3://data/train: there is no such bucket");
+}
+
+TEST(Lifecycle, FailureReasonIsCutAtSageMakersLimitBetweenCharacters) {
+  Story story;
+  story.then(JobFailed{std::string(1023, 'x') + "é and more"});
+  EXPECT_EQ(story.state().failure, std::string(1023, 'x'));
+}
+
+TEST(Restart, AQueuedJobIsQueuedAgain) {
+  Story story;
+  const JobState before = story.state();
+  story.then(CoordinatorRestarted{});
+  EXPECT_EQ(story.state(), before);
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kQueue));
+}
+
+TEST(Restart, RanksThatWentOnAreLeftAlone) {
+  Story story;
+  story.running();
+  const JobState before = story.state();
+  story.then(CoordinatorRestarted{true, true});
+  EXPECT_EQ(story.state(), before);
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kNotice));
+}
+
+TEST(Restart, AStopThatMayNotHaveReachedTheRanksIsAskedAgain) {
+  Story story;
+  story.running().then(StopRequested{}).then(CoordinatorRestarted{true, true});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kNotice, Kind::kAskToStop));
+}
+
+TEST(Restart, AnAttemptThatEndedMeanwhileCounts) {
+  Story story(2, 1);
+  story.running().then(CoordinatorRestarted{true, false});
+  EXPECT_EQ(story.state().secondary, Secondary::Interrupted);
+  EXPECT_EQ(story.state().retries_left, 0);
+}
+
+TEST(Restart, WhatWasFinishedBeforeStaysFinished) {
+  Story story;
+  story.running().all_finish(Finish::COMPLETED, "s3://b/m").then(CoordinatorRestarted{true, false});
+  EXPECT_EQ(story.state().status, Status::Completed);
+}
+
+TEST(Restart, AnAttemptThatNeverBeganCostsNoRetry) {
+  Story story(2, 1);
+  story.then(Scheduled{})
+      .then(PhaseReported{1, Report::LOADING})
+      .then(CoordinatorRestarted{false, false});
+  EXPECT_EQ(story.state().secondary, Secondary::Pending);
+  EXPECT_EQ(story.state().retries_left, 1);
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kQueue));
+  story.then(Scheduled{});
+  EXPECT_EQ(story.state().attempt, 2);
+}
+
+TEST(Edges, NothingLeavesAnEnd) {
+  for (int from = Secondary::Value_MIN; from <= Secondary::Value_MAX; ++from) {
+    for (int to = Secondary::Value_MIN; to <= Secondary::Value_MAX; ++to) {
+      const auto status = status_of(static_cast<Secondary::Value>(from));
+      if (status == Status::InProgress || status == Status::Stopping) continue;
+      EXPECT_FALSE(
+          legal_edge(static_cast<Secondary::Value>(from), static_cast<Secondary::Value>(to)));
+    }
+  }
+}
+
+TEST(Lifecycle, RandomEventsNeverLeaveTheLifeCycle) {
+  std::uint64_t random = 1;
+  const auto below = [&](std::uint64_t bound) {
+    random = random * 6364136223846793005ULL + 1442695040888963407ULL;
+    return (random >> 33) % bound;
+  };
+  int over = 0;
+  for (int run = 0; run < 2000; ++run) {
+    Story story(1 + static_cast<int>(below(3)), static_cast<int>(below(3)), 30s);
+    for (int i = 0; i < 40 && !story.state().over(); ++i) {
+      const std::uint64_t attempt = below(10) == 0 ? below(4) : story.state().attempt;
+      const int rank = static_cast<int>(below(4));
+      const std::vector<Event> events = {
+          Scheduled{},
+          RanksJoined{attempt},
+          PhaseReported{attempt, static_cast<Report::Phase>(below(6))},
+          RankFinished{attempt, rank, static_cast<RankOutcome>(below(3)), "why", "s3://b/m"},
+          StopRequested{},
+          AttemptEnded{attempt, below(2) == 0 ? std::optional(rank) : std::nullopt, "gone"},
+          CoordinatorRestarted{below(2) == 0, below(2) == 0},
+          Tick{},
+          JobFailed{"no data"}};
+      // Ends and failures are rare, so that long stories come about too.
+      story.then(events[below(4) == 0 ? below(events.size()) : below(4)]);
+      ASSERT_FALSE(testing::Test::HasFailure()) << "run " << run;
+    }
+    over += story.state().over() ? 1 : 0;
+  }
+  EXPECT_GT(over, 1000);
+}
+
+}  // namespace
+}  // namespace musher

@@ -1,0 +1,108 @@
+#include "coordinator/scheduler.h"
+
+#include <map>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/random.h"
+
+namespace musher {
+
+void PrintTo(const HostSlots& slots, std::ostream* out) {
+  *out << slots.host << ":" << slots.slots;
+}
+
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+std::vector<std::string> started(const Schedule& schedule) {
+  std::vector<std::string> names;
+  for (const Start& start : schedule.starts) names.push_back(start.name);
+  return names;
+}
+
+TEST(Scheduler, AnIdleClusterStartsWhatFitsInTheOrderOfTheQueue) {
+  const Schedule result = schedule({{"a", 1}, {"b", 2}, {"c", 1}}, {}, {{"h1", 2}, {"h2", 2}});
+  EXPECT_THAT(started(result), ElementsAre("a", "b", "c"));
+  EXPECT_THAT(result.waiting, IsEmpty());
+}
+
+TEST(Scheduler, AJobStartsWithAllItsRanksOrNotAtAll) {
+  const Schedule result = schedule({{"a", 4}}, {{"x", {{"h1", 1}}}}, {{"h1", 2}, {"h2", 2}});
+  EXPECT_THAT(result.starts, IsEmpty());
+  EXPECT_THAT(result.waiting, ElementsAre("a"));
+}
+
+TEST(Scheduler, SmallJobsDoNotOvertakeALargeOneAndStarveIt) {
+  const Schedule result = schedule({{"large", 4}, {"small", 1}}, {{"x", {{"h1", 1}}}}, {{"h1", 4}});
+  EXPECT_THAT(result.starts, IsEmpty());
+  EXPECT_THAT(result.waiting, ElementsAre("large", "small"));
+}
+
+TEST(Scheduler, AJobThatCanNeverRunHoldsNobodyUp) {
+  const Schedule result = schedule({{"giant", 5}, {"small", 1}}, {}, {{"h1", 4}});
+  EXPECT_THAT(started(result), ElementsAre("small"));
+  EXPECT_THAT(result.waiting, ElementsAre("giant"));
+  EXPECT_THAT(result.too_large, ElementsAre("giant"));
+}
+
+TEST(Scheduler, OneHostIsBetterThanTwoAndTheFullestBest) {
+  const Schedule result =
+      schedule({{"a", 2}}, {{"x", {{"h1", 1}}}}, {{"h1", 2}, {"h2", 4}, {"h3", 2}});
+  ASSERT_EQ(result.starts.size(), 1);
+  EXPECT_THAT(result.starts[0].placement, ElementsAre(HostSlots{"h3", 2}));
+}
+
+TEST(Scheduler, AJobThatFitsNoHostTakesAsFewAsPossible) {
+  const Schedule result = schedule({{"a", 5}}, {}, {{"h1", 1}, {"h2", 3}, {"h3", 2}});
+  ASSERT_EQ(result.starts.size(), 1);
+  EXPECT_THAT(result.starts[0].placement, ElementsAre(HostSlots{"h2", 3}, HostSlots{"h3", 2}));
+}
+
+TEST(Scheduler, SlotsOnAHostThatLeftAreNotGivenAway) {
+  const Schedule result = schedule({{"a", 1}}, {{"x", {{"gone", 8}}}}, {{"h1", 1}});
+  EXPECT_THAT(started(result), ElementsAre("a"));
+}
+
+TEST(Scheduler, AHostThatShrankBelowItsJobsHasNoRoom) {
+  const Schedule result = schedule({{"a", 2}}, {{"x", {{"h1", 4}}}}, {{"h1", 2}, {"h2", 1}});
+  EXPECT_THAT(result.starts, IsEmpty());
+  EXPECT_THAT(result.too_large, IsEmpty());
+}
+
+TEST(Scheduler, NoHostsMeansEverythingWaits) {
+  EXPECT_THAT(schedule({{"a", 1}}, {}, {}).waiting, ElementsAre("a"));
+}
+
+TEST(Scheduler, NeverGivesASlotTwiceOnRandomClusters) {
+  for (std::uint64_t seed = 0; seed < 500; ++seed) {
+    Random random{seed};
+    std::vector<HostSlots> hosts;
+    for (std::uint64_t i = 0; i < 1 + random.below(5); ++i) {
+      hosts.push_back({"h" + std::to_string(i), static_cast<int>(random.below(5))});
+    }
+    std::vector<QueuedJob> queue;
+    for (std::uint64_t i = 0; i < random.below(8); ++i) {
+      queue.push_back({"j" + std::to_string(i), 1 + static_cast<int>(random.below(6))});
+    }
+    const Schedule result = schedule(queue, {}, hosts);
+    std::map<std::string, int> used;
+    for (const Start& start : result.starts) {
+      int ranks = 0;
+      for (const HostSlots& slots : start.placement) {
+        EXPECT_GT(slots.slots, 0);
+        used[slots.host] += slots.slots;
+        ranks += slots.slots;
+      }
+      EXPECT_EQ(ranks, queue[std::stoi(start.name.substr(1))].ranks) << seed;
+    }
+    for (const HostSlots& host : hosts) EXPECT_LE(used[host.host], host.slots) << seed;
+    EXPECT_EQ(result.starts.size() + result.waiting.size(), queue.size()) << seed;
+  }
+}
+
+}  // namespace
+}  // namespace musher
