@@ -126,7 +126,7 @@ void report_failure(CoordinatorClient& client, int rank, const std::string& what
 
 int run(const TrainerOptions& options, const MpiRuntime& mpi,
         const std::atomic<bool>& stop_signal) {
-  const auto world = make_mpi_collective(mpi, {}, Deadline::after(kStartTimeout));
+  auto world = make_mpi_collective(mpi, {}, Deadline::after(kStartTimeout));
   std::unique_ptr<EmbeddedCoordinator> coordinator;
   std::optional<Rendezvous> rendezvous;
   if (options.job_file.empty()) {
@@ -139,11 +139,11 @@ int run(const TrainerOptions& options, const MpiRuntime& mpi,
   CoordinatorClient client(rendezvous->address, rendezvous->identity);
   bool failed = false;
   try {
-    run_rank(options, *world, client, stop_signal);
+    run_rank(options, world, client, stop_signal);
   } catch (const std::exception& error) {
     failed = true;
     report_failure(client, mpi.world_rank(), error.what());
-    world->abort();
+    if (world) world->abort();
   }
   if (coordinator) {
     coordinator->wait_over(Deadline::after(kEndTimeout));

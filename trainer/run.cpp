@@ -20,6 +20,7 @@
 #include "model/artifact.h"
 #include "model/weights.h"
 #include "storage/object_store.h"
+#include "trainer/collective/nccl_loader.h"
 #include "trainer/device.h"
 #include "trainer/input/image_decoder.h"
 #include "trainer/training_loop.h"
@@ -205,11 +206,11 @@ void save_artifact(const Membership& membership, Model& model, const LoopResult&
   write_artifact(*store, membership.job.name + "/output/model.tar.gz", model, contents);
 }
 
-CheckpointIdentity checkpoint_identity(const Membership& membership, Model& model,
+CheckpointIdentity checkpoint_identity(const Membership& membership, std::uint64_t fingerprint,
                                        const FlatParameters& parameters) {
   const Hyperparameters& hyper = membership.job.hyperparameters;
   CheckpointIdentity identity;
-  identity.model = model_fingerprint(model);
+  identity.model = fingerprint;
   identity.data = membership.train.fingerprint;
   identity.parameters = parameters.size();
   identity.batch_size = hyper.batch_size;
@@ -229,31 +230,37 @@ at::Tensor shared_gradients(Collective& collective, Model& model, c10::Device de
 
 }  // namespace
 
-Outcome run_rank(const TrainerOptions& options, Collective& world, CoordinatorClient& client,
-                 const std::atomic<bool>& stop_signal) {
+Outcome run_rank(const TrainerOptions& options, std::unique_ptr<Collective>& world,
+                 CoordinatorClient& client, const std::atomic<bool>& stop_signal) {
   const Membership membership = client.join(host_name(), Deadline::after(kJoinTimeout));
   const Hyperparameters& hyper = membership.job.hyperparameters;
-  const Watch watch(client, world);
   at::set_num_threads(compute_threads(options, membership));
 
   const c10::Device device =
-      choose_device(options.device, world.rank() % static_cast<int>(hyper.processes_per_instance));
-  Collective& collective = world;
-
+      choose_device(options.device, world->rank() % static_cast<int>(hyper.processes_per_instance));
   client.progress({Phase::kLoading, 0, 0, 0, 0, 0, 0});
   const auto model = build_model(membership);
+  const std::uint64_t fingerprint = model_fingerprint(*model);
+  check_same_plan(*world, fingerprint + static_cast<std::uint64_t>(options.bucket_mib));
+  if (device.is_cuda()) {
+    world =
+        load_nccl_collective(nccl_module(), std::move(world), {.device = device.index()}, soon());
+  }
+  Collective& collective = *world;
+  const Watch watch(client, collective);
+
   TrainingStep step(
       *model, hyper,
       {device, options.bucket_mib << 20, shared_gradients(collective, *model, device)});
-  const CheckpointIdentity identity = checkpoint_identity(membership, *model, step.parameters());
-  check_same_plan(collective, identity.model + static_cast<std::uint64_t>(options.bucket_mib));
+  const CheckpointIdentity identity =
+      checkpoint_identity(membership, fingerprint, step.parameters());
 
   TrainingState state;
   if (!membership.resume_from.empty()) {
     const auto store = open_store(Uri::parse(membership.resume_from), membership.storage);
-    state = load_checkpoint(*store, identity, world.rank(), world.size(), step.parameters(),
-                            step.optimizer(), *model);
-    if (world.rank() == 0)
+    state = load_checkpoint(*store, identity, collective.rank(), collective.size(),
+                            step.parameters(), step.optimizer(), *model);
+    if (collective.rank() == 0)
       client.notice(fmt::format("resumed at step {} from {}", state.step, membership.resume_from));
   }
 
@@ -289,7 +296,8 @@ Outcome run_rank(const TrainerOptions& options, Collective& world, CoordinatorCl
     checkpoint_store = open_store(*membership.job.checkpoints, membership.storage);
     checkpoints = std::make_unique<CheckpointWriter>(
         *checkpoint_store, client, identity,
-        fmt::format("{}.{}", membership.job.name, options.attempt), world.rank(), world.size());
+        fmt::format("{}.{}", membership.job.name, options.attempt), collective.rank(),
+        collective.size());
   }
 
   const LoopResult result =
@@ -302,7 +310,7 @@ Outcome run_rank(const TrainerOptions& options, Collective& world, CoordinatorCl
   std::string artifact;
   {
     const AveragedBuffers averaged(*model, result.state.samples_trained, collective, soon());
-    if (world.rank() == 0) {
+    if (collective.rank() == 0) {
       save_artifact(membership, *model, result);
       artifact = membership.job.artifact().str();
     }
