@@ -78,7 +78,8 @@ class Coordinator:
         self._home = home
         self.address = f"127.0.0.1:{free_port()}"
         self._log = home / "coordinator.log"
-        command = [musher, "serve", "--state", home / "state", "--listen", self.address]
+        command = [musher, "serve", "--state", home / "state", "--listen", self.address,
+                   "--slots", "2"]
         self._process = started.start(command, env=environment, log=self._log)
         deadline = time.monotonic() + 30
         while self.run("list").returncode != 0:
@@ -159,18 +160,18 @@ What to try next
   build/bin/musher validate --list-hyperparameters                    what a job may set
   tar tzf build/quickstart/model.tar.gz                               what is in the artifact
   launch/quickstart --stay                                            keeps the server and the coordinator
-README.md has your own data, several machines and the other commands."""
+README.md and docs/ have the rest: your own data, your own network, every command."""
 
 
 def stay(coordinator, server, home):
     """Until a signal. The file holds the server's keys, so it is the user's alone."""
     path = home / "environment"
     path.unlink(missing_ok=True)
-    lines = {**server.env(), "MUSHER_COORDINATOR": coordinator.address}
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.writelines(f"export {name}={shlex.quote(value)}\n" for name, value in lines.items())
-    say(f"Coordinator at {coordinator.address}, S3 at {server.endpoint}. In another shell: "
-        f". {path}; build/bin/musher list. Ctrl-C ends both.")
+        file.writelines(f"export {name}={shlex.quote(value)}\n" for name, value in server.env().items())
+    say("S3 server and coordinator stay until Ctrl-C. In another shell:\n"
+        f"   {shlex.join(coordinator.command('list'))}\n"
+        f"   . {path}    # the S3 server's address and keys, for musher train and AWS's own tools")
     try:
         while server.running():
             time.sleep(1)

@@ -118,7 +118,8 @@ class MusherTest(unittest.TestCase):
         self.address = f"127.0.0.1:{port}"
         log = self.folder / "daemon.log"
         daemon = self.processes.start(
-            [MUSHER, "serve", "--state", self.folder / "state", "--listen", self.address, *arguments],
+            [MUSHER, "serve", "--state", self.folder / "state", "--listen", self.address, "--slots", 2,
+             *arguments],
             env=self.environment, log=log)
 
         def ready():
