@@ -25,7 +25,7 @@ class CoordinatorTest(MusherTest):
         self.environment["TMPDIR"] = str(self.folder)  # what a killed program leaves goes with the test
 
     def serve(self, *arguments):
-        return self.start_daemon("--trainer", WORKER, "--slots", 2, *arguments)
+        return self.start_daemon("--trainer", WORKER, *arguments)  # on two slots
 
     def job(self, name, environment=None, retries=0, checkpoints=False, **options):
         job = make_job(name, f"file://{self.folder}/data", f"file://{self.folder}/out",
