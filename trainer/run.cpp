@@ -306,6 +306,11 @@ Outcome run_rank(const TrainerOptions& options, std::unique_ptr<Collective>& wor
              std::chrono::seconds(options.step_timeout_seconds)},
             state);
 
+  // The coordinator compares the last epoch's digest before anything is published.
+  client.flush(soon());
+  if (const std::string failure = client.directives().failure; !failure.empty()) {
+    throw Error(ErrorCode::kFailedPrecondition, failure);
+  }
   client.progress({Phase::kUploading, result.state.step, input_options.end_step, 0, 0, 0, 0});
   std::string artifact;
   {
