@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("MUSHER_BUILD", ROOT / "build"))
+BUILD = Path(os.environ.get("MUSHER_BUILD", ROOT / "build")).resolve()
 MUSHER = BUILD / "bin" / "musher"
 TRAINER = BUILD / "bin" / "musher-trainer"
 MPIRUN = ROOT / ".venv" / "bin" / "mpirun"
