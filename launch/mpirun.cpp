@@ -49,6 +49,9 @@ bool is_this_machine(const std::string& host) {
 std::vector<std::string> mpirun_argv(const MpirunOptions& options) {
   std::vector<std::string> argv = {options.mpirun, "--with-ft", "ulfm"};
   auto add = [&](std::initializer_list<std::string> words) { argv.insert(argv.end(), words); };
+  // --with-ft makes the death of a rank that mpirun started an error code; these do so for ranks
+  // that were started later, too.
+  add({"--prtemca", "state_base_recoverable", "1", "--prtemca", "state_base_continuous", "1"});
   if (options.as_root) add({"--allow-run-as-root"});
   if (!options.hostfile.empty()) add({"--hostfile", options.hostfile});
   if (options.hostfile.empty() || options.ranks_per_host > options.cores) add({"--oversubscribe"});

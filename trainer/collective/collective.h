@@ -37,6 +37,9 @@ class PeerFailure : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// A process on its way to be a rank (trainer/collective/mpi_newcomer.h).
+class Newcomer;
+
 /// An all-reduce under way. Waiting once is required, in the order of issue.
 class Work {
  public:
@@ -75,6 +78,9 @@ class Collective {
   /// elements).
   virtual void all_gather(Buffer send, Buffer receive, Deadline deadline) = 0;
 
+  /// The same ranks over host memory, for small things beside training. On CPUs this object itself.
+  virtual Collective& host() = 0;
+
   /// Why operations would fail with PeerFailure, as far as it is known now: the dead rank, or who
   /// aborted. Empty while all is well. Looks for news of dead peers, does not block, safe from any
   /// thread.
@@ -86,6 +92,10 @@ class Collective {
   /// over the survivors: every rank that is alive must call it, or be dead by the deadline, past
   /// which it throws PeerFailure. This object is then done with.
   virtual std::unique_ptr<Collective> shrink(Deadline deadline) = 0;
+  /// These ranks in their order, and after them one more: `newcomer`, which rank 0 has started and
+  /// which is ready; null on the other ranks. Collective. Throws PeerFailure, on all ranks, when it
+  /// did not come to be by the deadline: shrink() then goes on without the newcomer.
+  virtual std::unique_ptr<Collective> grow(Newcomer* newcomer, Deadline deadline) = 0;
 };
 
 }  // namespace musher

@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "trainer/collective/communication_thread.h"
 #include "trainer/collective/mpi_group.h"
+#include "trainer/collective/mpi_newcomer.h"
 
 namespace musher {
 namespace {
@@ -90,6 +91,7 @@ class MpiCollective final : public Collective {
     finish(done, *group_, "all-gather", deadline);
   }
 
+  Collective& host() override { return *this; }
   std::optional<std::string> failure() override { return group_->failure(); }
   void abort() override { group_->fail(fmt::format("rank {} of {} aborted", rank(), size())); }
 
@@ -102,24 +104,42 @@ class MpiCollective final : public Collective {
     return std::make_unique<MpiCollective>(std::move(*next));
   }
 
+  std::unique_ptr<Collective> grow(Newcomer* newcomer, Deadline deadline) override {
+    const MPI_Comm peer = newcomer != nullptr ? newcomer->call_in() : MPI_COMM_NULL;
+    auto next = std::make_shared<std::shared_ptr<MpiGroup>>();
+    auto done = thread_.post([group = group_, next, peer] { *next = group->with_newcomer(peer); });
+    finish(done, *group_, "growth", deadline);
+    return std::make_unique<MpiCollective>(std::move(*next));
+  }
+
  private:
   std::shared_ptr<MpiGroup> group_;
   CommunicationThread thread_;
 };
 
+/// The collective over the group that `make` returns, on a thread of its own.
+template <typename Make>
+std::unique_ptr<Collective> made_by(Make make, const char* late, Deadline deadline) {
+  CommunicationThread thread;
+  auto group = std::make_shared<std::shared_ptr<MpiGroup>>();
+  auto done = thread.post([group, make] { *group = make(); });
+  if (done.wait_until(deadline.when()) != std::future_status::ready) throw PeerFailure(late);
+  done.get();
+  return std::make_unique<MpiCollective>(std::move(*group));
+}
+
 }  // namespace
 
 std::unique_ptr<Collective> make_mpi_collective(const MpiRuntime&, const MpiOptions& options,
                                                 Deadline deadline) {
-  CommunicationThread thread;
-  auto group = std::make_shared<std::shared_ptr<MpiGroup>>();
-  auto done =
-      thread.post([group, options, deadline] { *group = MpiGroup::of_world(options, deadline); });
-  if (done.wait_until(deadline.when()) != std::future_status::ready) {
-    throw PeerFailure("not all ranks came to the first collective by its deadline");
-  }
-  done.get();
-  return std::make_unique<MpiCollective>(std::move(*group));
+  return made_by([options, deadline] { return MpiGroup::of_world(options, deadline); },
+                 "not all ranks came to the first collective by its deadline", deadline);
+}
+
+std::unique_ptr<Collective> make_newcomer_collective(MPI_Comm peer, const MpiOptions& options,
+                                                     Deadline deadline) {
+  return made_by([peer, options] { return MpiGroup::as_newcomer(peer, options); },
+                 "the ranks did not take this newcomer in by the deadline", deadline);
 }
 
 }  // namespace musher

@@ -21,6 +21,8 @@ class MpiRuntime {
   /// As mpirun started them; a collective's own rank and size change with shrink().
   int world_rank() const { return world_rank_; }
   int world_size() const { return world_size_; }
+  /// Whether a rank of a running job started this process (trainer/collective/mpi_newcomer.h).
+  bool is_newcomer() const { return is_newcomer_; }
   /// Rank among the ranks of this host: the GPU to use.
   int local_rank() const { return local_rank_; }
   /// Whether the death of a rank is an error code (mpirun --with-ft ulfm) and not the end of all
@@ -37,6 +39,7 @@ class MpiRuntime {
   int world_size_ = 1;
   int local_rank_ = 0;
   bool fault_tolerant_ = false;
+  bool is_newcomer_ = false;
   bool finalized_ = false;
 };
 

@@ -220,7 +220,7 @@ void MpiGroup::fail(const std::string& reason) {
     failed_ = true;
   }
   if (host_) host_->abort();
-  for (MPI_Comm comm : {comm_, host_comm_, leaders_}) {
+  for (MPI_Comm comm : {comm_, host_comm_, leaders_, growing_.load()}) {
     if (comm != MPI_COMM_NULL) MPIX_Comm_revoke(comm);
   }
 }

@@ -29,6 +29,13 @@ class MpiGroup {
   /// there too.
   std::shared_ptr<MpiGroup> survivors(Deadline deadline) const;
 
+  /// This group and a newcomer as its last rank. `peer`: on rank 0 a communicator of rank 0 and the
+  /// newcomer, in this order; null on the others. On failure, which all ranks agree on, this group
+  /// has failed.
+  std::shared_ptr<MpiGroup> with_newcomer(MPI_Comm peer);
+  /// The newcomer's side of it; `peer` as above.
+  static std::shared_ptr<MpiGroup> as_newcomer(MPI_Comm peer, const MpiOptions& options);
+
   ~MpiGroup();
   MpiGroup(const MpiGroup&) = delete;
   MpiGroup& operator=(const MpiGroup&) = delete;
@@ -52,6 +59,9 @@ class MpiGroup {
   MpiGroup(MPI_Comm comm, const MpiOptions& options);
   static std::shared_ptr<MpiGroup> shrunken(MPI_Comm parent, const MpiOptions& options,
                                             const Segments& segments, Deadline deadline);
+
+  static std::shared_ptr<MpiGroup> merged(MPI_Comm local, MPI_Comm peer, int remote, bool last,
+                                          const MpiOptions& options, std::atomic<MPI_Comm>& making);
 
   void share_memory(const Segments& segments);
   bool group_by_host();
@@ -88,6 +98,7 @@ class MpiGroup {
   bool several_hosts_ = false;
   std::unique_ptr<SharedMemoryGroup> host_;  ///< null: all goes through MPI
 
+  std::atomic<MPI_Comm> growing_{MPI_COMM_NULL};  ///< what with_newcomer() makes just now
   std::atomic<bool> failed_{false};
   mutable std::mutex mutex_;
   std::string reason_;  ///< of the first failure

@@ -2,11 +2,15 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <span>
 
 #include <fmt/format.h>
 #include <mpi.h>
 #include <unistd.h>
 
+#include "common/checksum.h"
 #include "common/error.h"
 #include "trainer/collective/mpi_group.h"
 
@@ -26,6 +30,19 @@ std::shared_ptr<void> plain_memory(std::size_t bytes) {
   return {memory, std::free};
 }
 
+/// The same for processes that can share memory: one kernel, one host name (containers and test
+/// hosts have their own), one space of process ids, by which segments are found.
+std::uint64_t host_identity() {
+  std::string text(256, '\0');
+  gethostname(text.data(), text.size() - 1);
+  text.resize(text.find('\0'));
+  std::string boot;
+  std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
+  std::error_code ignored;
+  text += boot + std::filesystem::read_symlink("/proc/self/ns/pid", ignored).string();
+  return hash64(std::as_bytes(std::span(text)));
+}
+
 }  // namespace
 
 /// Whether every rank says yes; the same answer on all.
@@ -35,13 +52,17 @@ bool MpiGroup::all_agree(bool mine) {
   return answer != 0;
 }
 
-/// Splits the ranks by host. False where no two ranks share one.
+/// Splits the ranks by host. False where no two ranks share one. Not by MPI_COMM_TYPE_SHARED: with
+/// a rank that was started later among them Open MPI 5.0 took that for dead.
 bool MpiGroup::group_by_host() {
-  const int code =
-      options_.ranks_per_host > 0
-          ? MPI_Comm_split(comm_, rank_ / options_.ranks_per_host, rank_, &host_comm_)
-          : MPI_Comm_split_type(comm_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host_comm_);
-  check(code, "split by host");
+  const std::uint64_t own_host = options_.ranks_per_host > 0
+                                     ? static_cast<std::uint64_t>(rank_ / options_.ranks_per_host)
+                                     : host_identity();
+  std::vector<std::uint64_t> hosts(static_cast<std::size_t>(size_));
+  check(MPI_Allgather(&own_host, 1, MPI_UINT64_T, hosts.data(), 1, MPI_UINT64_T, comm_),
+        "exchange of hosts");
+  const auto first = std::find(hosts.begin(), hosts.end(), own_host) - hosts.begin();
+  check(MPI_Comm_split(comm_, static_cast<int>(first), rank_, &host_comm_), "split by host");
   MPI_Comm_set_errhandler(host_comm_, MPI_ERRORS_RETURN);
   int own = 0, here = 1;
   MPI_Comm_rank(host_comm_, &own);

@@ -1,3 +1,5 @@
+#include <csignal>
+#include <cstdlib>
 #include <future>
 #include <thread>
 
@@ -13,6 +15,13 @@
 namespace musher {
 
 MpiRuntime::MpiRuntime() {
+  // A message to a peer that just died, over TCP, must be an error code and not the end of this
+  // process too.
+  std::signal(SIGPIPE, SIG_IGN);
+  // Open MPI's hierarchical collectives (coll/han) choose their algorithm by what each rank knows
+  // of the others' hosts; in a communicator with a process that was started later, ranks were seen
+  // to choose differently and to wait for each other for good. Ours know the hosts themselves.
+  ::setenv("OMPI_MCA_coll", "^han", /*overwrite=*/0);
   int provided = MPI_THREAD_SINGLE;
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS) {
     throw Error(ErrorCode::kFailedPrecondition,
@@ -25,6 +34,10 @@ MpiRuntime::MpiRuntime() {
   MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
   MPI_Comm_rank(MPI_COMM_WORLD, &world_rank_);
   MPI_Comm_size(MPI_COMM_WORLD, &world_size_);
+
+  MPI_Comm parent = MPI_COMM_NULL;
+  MPI_Comm_get_parent(&parent);
+  is_newcomer_ = parent != MPI_COMM_NULL;
 
   int* enabled = nullptr;
   int found = 0;

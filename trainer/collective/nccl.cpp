@@ -294,10 +294,12 @@ class NcclCollective final : public Collective {
     });
   }
 
+  Collective& host() override { return *generation_->bootstrap; }
   std::optional<std::string> failure() override { return generation_->failure(); }
   void abort() override { generation_->fail(fmt::format("rank {} of {} aborted", rank(), size())); }
 
   std::unique_ptr<Collective> shrink(Deadline deadline) override;
+  std::unique_ptr<Collective> grow(Newcomer* newcomer, Deadline deadline) override;
 
  private:
   /// Queues an operation behind what produced the buffer. The event marks its end.
@@ -332,6 +334,14 @@ std::unique_ptr<Collective> NcclCollective::shrink(Deadline deadline) {
   auto survivors = generation_->bootstrap->shrink(deadline);
   return std::make_unique<NcclCollective>(
       connect(std::move(survivors), generation_->options, generation_.get(), deadline));
+}
+
+/// NCCL 2.28 has no way to add a rank, so all connect anew.
+std::unique_ptr<Collective> NcclCollective::grow(Newcomer* newcomer, Deadline deadline) {
+  std::unique_ptr<Collective> bigger;
+  generation_->run([&] { bigger = generation_->bootstrap->grow(newcomer, deadline); });
+  return std::make_unique<NcclCollective>(
+      connect(std::move(bigger), generation_->options, nullptr, deadline));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
@@ -17,6 +18,7 @@
 #include "common/error.h"
 #include "common/random.h"
 #include "trainer/collective/mpi.h"
+#include "trainer/collective/mpi_newcomer.h"
 #include "trainer/collective/summation.h"
 
 namespace musher {
@@ -36,6 +38,7 @@ struct Test {
   std::unique_ptr<Collective> ranks;
   std::ofstream out;
   std::string folder;
+  std::vector<std::string> command;  ///< of a newcomer
 
   int rank() const { return ranks->rank(); }
   int size() const { return ranks->size(); }
@@ -315,6 +318,59 @@ void mismatch(Test& test) {
   throw Error(ErrorCode::kInternal, "buffers of different sizes were summed");
 }
 
+/// All go on reducing, as training does, until rank 0's newcomer is ready; then they take it in.
+void take_in_newcomer(Test& test) {
+  std::unique_ptr<Newcomer> newcomer;
+  if (test.rank() == 0) newcomer = std::make_unique<Newcomer>(test.command);
+  for (float ready = 0; ready == 0;) {
+    require(!newcomer || !newcomer->failed(), "the newcomer could not be started");
+    ready = newcomer && newcomer->ready() ? 1 : 0;
+    test.ranks->all_reduce({&ready, 1, DType::kFloat32})->wait(soon());
+  }
+  if (newcomer) std::ofstream(test.folder + "/called").flush();
+  test.ranks = test.ranks->grow(newcomer.get(), soon());
+}
+
+void replaced(Test& test) {
+  const int size = test.size();
+  if (!test.runtime.is_newcomer()) {
+    if (test.is_last()) die_in_all_reduce(test, 2500000);
+    auto memory = test.ranks->allocate(2500000 * 4, soon());
+    reduce_until_failure(test, soon());
+    survive(test, size - 1);
+    take_in_newcomer(test);
+    require(test.size() == size, fmt::format("{} ranks with the newcomer", test.size()));
+  }
+  require(test.runtime.is_newcomer() == test.is_last(), "the newcomer is not the last rank");
+  require_right_sums(test, "with the newcomer");
+  // It dies as any other rank does.
+  if (test.is_last()) die_in_all_reduce(test, 2500000);
+  auto memory = test.ranks->allocate(2500000 * 4, soon());
+  reduce_until_failure(test, soon());
+  survive(test, size - 1);
+}
+
+void grown(Test& test) {
+  const int size = test.size();
+  if (!test.runtime.is_newcomer()) {
+    take_in_newcomer(test);
+    require(test.size() == size + 1, fmt::format("{} ranks with the newcomer", test.size()));
+  }
+  require_right_sums(test, "with the newcomer");
+}
+
+/// The newcomer is killed about when it is called in: the others go on without it.
+void newcomer_lost(Test& test) {
+  const int size = test.size();
+  try {
+    take_in_newcomer(test);
+    reduce_until_failure(test, soon());
+  } catch (const PeerFailure& failure) {
+    test.say(fmt::format("not taken in: {}", failure.what()));
+  }
+  survive(test, size);
+}
+
 const std::map<std::string, std::function<void(Test&)>> kScenarios = {
     {"sums", sums},
     {"outstanding", outstanding},
@@ -326,12 +382,35 @@ const std::map<std::string, std::function<void(Test&)>> kScenarios = {
     {"stopped", stopped},
     {"aborted", aborted},
     {"mismatch", mismatch},
+    {"grown", grown},
+    {"replaced", replaced},
+    {"newcomer_lost", newcomer_lost},
 };
 
-int run(const std::string& scenario, const std::string& folder, const MpiOptions& options) {
+/// A newcomer's way into the collective.
+std::unique_ptr<Collective> enter(const std::string& scenario, const std::string& folder,
+                                  const MpiOptions& options) {
+  Applicant applicant;
+  std::thread killer;
+  if (scenario == "newcomer_lost") {
+    killer = std::thread([folder] {
+      while (access((folder + "/called").c_str(), F_OK) != 0) std::this_thread::yield();
+      kill(getpid(), SIGKILL);
+    });
+  }
+  auto ranks = applicant.enter(options, soon());
+  if (killer.joinable()) killer.join();
+  return ranks;
+}
+
+int run(const std::vector<std::string>& command, const MpiOptions& options) {
+  const std::string &scenario = command[1], &folder = command[2];
   MpiRuntime runtime;
-  Test test{runtime, make_mpi_collective(runtime, options, soon()),
-            std::ofstream(fmt::format("{}/rank{}", folder, runtime.world_rank())), folder};
+  const int number = runtime.is_newcomer() ? runtime.world_rank() + 100 : runtime.world_rank();
+  Test test{runtime, nullptr, std::ofstream(fmt::format("{}/rank{}", folder, number)), folder,
+            command};
+  test.ranks = runtime.is_newcomer() ? enter(scenario, folder, options)
+                                     : make_mpi_collective(runtime, options, soon());
   int code = 0;
   try {
     kScenarios.at(scenario)(test);
@@ -357,5 +436,5 @@ int main(int argc, char** argv) {
   musher::MpiOptions options;
   options.shared_memory = std::string(argv[3]) == "shared";
   options.ranks_per_host = std::atoi(argv[4]);
-  return musher::run(argv[1], argv[2], options);
+  return musher::run({argv, argv + argc}, options);
 }

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import tempfile
 
-KILLED = {"last_killed": 1, "first_killed": 1, "two_killed": 2, "stopped": 1}
+KILLED = {"last_killed": 1, "first_killed": 1, "two_killed": 2, "stopped": 1, "replaced": 1, "grown": -1}
 
 
 def run(arguments, folder):
     """The ranks' files, by world rank."""
     command = [
         arguments.mpirun, "--with-ft", "ulfm", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
+        "--prtemca", "state_base_recoverable", "1", "--prtemca", "state_base_continuous", "1",
         "--mca", "mpi_yield_when_idle", "1", "-n", str(arguments.ranks),
         arguments.binary, arguments.scenario, folder, arguments.transport, str(arguments.ranks_per_host),
     ]

@@ -67,6 +67,12 @@ class ThreadCollective final : public Collective {
     }
   }
 
+  Collective& host() override { return *this; }
+
+  std::unique_ptr<Collective> grow(Newcomer*, Deadline) override {
+    throw Error(ErrorCode::kInternal, "threads do not grow");
+  }
+
   std::optional<std::string> failure() override {
     std::lock_guard lock(hub_->mutex);
     if (hub_->is_broken(*group_)) return "a rank died or gave up";
