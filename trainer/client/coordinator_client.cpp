@@ -1,31 +1,25 @@
 #include "trainer/client/coordinator_client.h"
 
 #include <algorithm>
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 
 #include <grpcpp/grpcpp.h>
 #include <unistd.h>
 
 #include "common/error.h"
-#include "common/thread.h"
+#include "trainer/client/channel.h"
 #include "trainer/client/messages.h"
+#include "trainer/client/reporter.h"
 #include "workers.grpc.pb.h"
 
 namespace musher {
 
 namespace {
 
-using Clock = Deadline::Clock;
 using std::chrono::milliseconds;
 
-constexpr int kMostMessageBytes = 64 << 20;  // a shard's block
-constexpr milliseconds kFirstBackoff{50};
-constexpr milliseconds kMostBackoff{1'000};
 constexpr milliseconds kCallTimeout{10'000};  // of one attempt of a call that answers at once
 constexpr milliseconds kJoinTimeout{60'000};  // of one attempt of Join, which waits for the others
-constexpr milliseconds kReportTimeout{5'000};
 
 std::int64_t now_ms() {
   return std::chrono::duration_cast<milliseconds>(
@@ -33,75 +27,19 @@ std::int64_t now_ms() {
       .count();
 }
 
-/// gRPC wants a wall-clock time.
-std::chrono::system_clock::time_point wall(Clock::time_point when) {
-  return std::chrono::system_clock::now() +
-         std::chrono::duration_cast<std::chrono::system_clock::duration>(when - Clock::now());
-}
-
-ErrorCode code_of(const grpc::Status& status) {
-  switch (status.error_code()) {
-    case grpc::StatusCode::INVALID_ARGUMENT:
-      return ErrorCode::kInvalidArgument;
-    case grpc::StatusCode::NOT_FOUND:
-      return ErrorCode::kNotFound;
-    case grpc::StatusCode::ALREADY_EXISTS:
-      return ErrorCode::kAlreadyExists;
-    case grpc::StatusCode::PERMISSION_DENIED:
-    case grpc::StatusCode::UNAUTHENTICATED:
-      return ErrorCode::kPermissionDenied;
-    case grpc::StatusCode::FAILED_PRECONDITION:
-      return ErrorCode::kFailedPrecondition;
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      return ErrorCode::kResourceExhausted;
-    case grpc::StatusCode::UNAVAILABLE:
-    case grpc::StatusCode::CANCELLED:  // a server that shuts down ends its calls so,
-    case grpc::StatusCode::UNKNOWN:    // and one that was killed may leave this
-      return ErrorCode::kUnavailable;
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return ErrorCode::kDeadlineExceeded;
-    case grpc::StatusCode::DATA_LOSS:
-      return ErrorCode::kDataLoss;
-    default:
-      return ErrorCode::kInternal;
-  }
-}
-
-/// Whether a report that met this would meet it again. A coordinator whose disk is full will have
-/// room again; until then training goes on.
-bool is_final(ErrorCode code) {
-  return code == ErrorCode::kInvalidArgument || code == ErrorCode::kFailedPrecondition ||
-         code == ErrorCode::kPermissionDenied || code == ErrorCode::kNotFound;
-}
-
-std::shared_ptr<grpc::Channel> open_channel(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-  // A coordinator that restarts is back within a second or two: gRPC's own back-off, up to two
-  // minutes, would sleep through that.
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
-  arguments.SetMaxReceiveMessageSize(kMostMessageBytes);
-  arguments.SetMaxSendMessageSize(kMostMessageBytes);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-}
-
 }  // namespace
 
-/// What is recorded waits in `unsent_`; only the heartbeat thread takes from it, and only after the
-/// coordinator's answer.
 class CoordinatorClient::Impl {
  public:
   Impl(const std::string& address, RankIdentity identity)
       : address_(address),
         identity_(std::move(identity)),
-        stub_(v1::Workers::NewStub(open_channel(address))) {}
+        stub_(v1::Workers::NewStub(open_channel(address))),
+        reporter_(address, identity_, *stub_) {}
 
-  ~Impl() { stop_heartbeat(); }
-
-  Membership join(const std::string& host, Deadline deadline);
+  Membership join(const std::string& host, bool newcomer, Deadline deadline);
+  GenerationPlan regroup(const std::vector<int>& members, std::uint64_t step,
+                         const std::string& cause, Deadline deadline);
   EpochAssignment assignment(const std::string& channel, std::uint64_t epoch, Deadline deadline);
   std::vector<std::vector<Sample>> shards(const std::string& channel,
                                           const std::vector<std::uint32_t>& shards,
@@ -109,139 +47,86 @@ class CoordinatorClient::Impl {
   bool slice_written(const SliceWritten& slice, Deadline deadline);
   void finish(Outcome outcome, const std::string& failure, const std::string& artifact,
               const std::vector<MetricPoint>& final_metrics, Deadline deadline);
-  void flush(Deadline deadline);
-
-  /// Changes what the next report says.
-  template <typename Change>
-  void record(Change change) {
-    const std::lock_guard lock(mutex_);
-    change(unsent_);
-    ++recorded_;
-  }
-  void metric(const MetricPoint& point) {
-    record([&](v1::ReportRequest& report) { *report.add_metrics() = to_message(point, now_ms()); });
-  }
   void progress(const Progress& progress);
 
-  Directives directives() {
-    const std::lock_guard lock(mutex_);
-    return directives_;
-  }
-  void checkpoint_taken() {
-    const std::lock_guard lock(mutex_);
-    directives_.checkpoint_now = false;
-  }
+  Reporter& reporter() { return reporter_; }
 
  private:
   using Attempt = std::function<grpc::Status(grpc::ClientContext&)>;
 
-  void identify(v1::RankId& id);
-  void call(const char* what, milliseconds timeout, Deadline deadline, const Attempt& attempt);
-  void require_current(bool stale, const char* what);
-  bool wait_out(milliseconds pause, Deadline deadline);
-  void stop_heartbeat();
-  void heartbeat(const std::stop_token& stop);
-  bool send_report(const v1::ReportRequest& report, std::uint64_t upto);
-  void acknowledge(const v1::ReportRequest& sent, const v1::ReportReply& reply, std::uint64_t upto);
+  /// Repeats `attempt` while the coordinator can't be reached, with backoff, until the deadline.
+  void call(const char* what, milliseconds timeout, Deadline deadline, const Attempt& attempt) {
+    const auto pause = [&](milliseconds time) { return reporter_.wait_out(time, deadline); };
+    call_with_retries({what, address_, timeout, deadline, pause}, attempt);
+  }
+  void require_current(bool stale, const v1::RankId& caller, const char* what);
 
   const std::string address_;
   const RankIdentity identity_;
   const std::unique_ptr<v1::Workers::Stub> stub_;
-
-  std::mutex mutex_;
-  std::condition_variable_any changed_;  // of everything below
-  bool ending_ = false;
-  std::uint64_t generation_ = 0;
-  Directives directives_;
-  v1::ReportRequest unsent_;
-  std::uint64_t recorded_ = 0;      // counts changes of unsent_
-  std::uint64_t acknowledged_ = 0;  // those that the coordinator has
-  bool flush_wanted_ = false;
-  std::string report_error_;  // of a report that no retry helps
-  grpc::ClientContext* report_under_way_ = nullptr;
-  milliseconds interval_{1'000};
-  Thread heartbeat_;
+  Reporter reporter_;
 };
 
-void CoordinatorClient::Impl::identify(v1::RankId& id) {
-  id.set_job(identity_.job);
-  id.set_attempt(identity_.attempt);
-  id.set_rank(identity_.rank);
-  id.set_token(identity_.token);
-  const std::lock_guard lock(mutex_);
-  id.set_generation(generation_);
-}
-
-/// False when the client is being destroyed.
-bool CoordinatorClient::Impl::wait_out(milliseconds pause, Deadline deadline) {
-  std::unique_lock lock(mutex_);
-  const auto until = std::min(Clock::now() + pause, deadline.when());
-  return !changed_.wait_until(lock, until, [&] { return ending_; });
-}
-
-/// Repeats `attempt` while the coordinator can't be reached, with backoff, until the deadline.
-void CoordinatorClient::Impl::call(const char* what, milliseconds timeout, Deadline deadline,
-                                   const Attempt& attempt) {
-  for (milliseconds backoff = kFirstBackoff;; backoff = std::min(2 * backoff, kMostBackoff)) {
-    grpc::ClientContext context;
-    context.set_deadline(wall(std::min(Clock::now() + timeout, deadline.when())));
-    const grpc::Status status = attempt(context);
-    if (status.ok()) return;
-    const ErrorCode code = code_of(status);
-    const std::string message = std::string(what) + " at the coordinator " + address_ +
-                                (retry_helps(code) ? ", which can't be reached: " : ": ") +
-                                status.error_message();
-    if (!retry_helps(code) || deadline.expired() || !wait_out(backoff, deadline)) {
-      throw Error(code, message);
-    }
-  }
-}
-
-void CoordinatorClient::Impl::require_current(bool stale, const char* what) {
+void CoordinatorClient::Impl::require_current(bool stale, const v1::RankId& caller,
+                                              const char* what) {
   if (!stale) return;
-  {
-    const std::lock_guard lock(mutex_);
-    directives_.stale = true;
-  }
+  const bool ends = reporter_.is_stale(caller);
   throw Error(ErrorCode::kFailedPrecondition,
               std::string(what) + ": rank " + std::to_string(identity_.rank) + " of attempt " +
                   std::to_string(identity_.attempt) + " of job " + identity_.job +
-                  " is stale: the coordinator has moved on to another attempt or generation");
+                  (ends ? " is stale: the coordinator has moved on to another attempt or generation"
+                        : " asked as a member of a generation that is over"));
 }
 
-Membership CoordinatorClient::Impl::join(const std::string& host, Deadline deadline) {
+Membership CoordinatorClient::Impl::join(const std::string& host, bool newcomer,
+                                         Deadline deadline) {
   v1::JoinRequest request;
-  identify(*request.mutable_id());
+  *request.mutable_id() = reporter_.id();
   request.set_world_size(identity_.world_size);
   request.set_host(host);
   request.set_pid(::getpid());
+  request.set_newcomer(newcomer);
   v1::JoinReply reply;
   call("Join", kJoinTimeout, deadline,
        [&](grpc::ClientContext& context) { return stub_->Join(&context, request, &reply); });
   Membership membership = membership_from(reply, identity_.world_size);
-  {
-    const std::lock_guard lock(mutex_);
-    generation_ = membership.generation;
-    interval_ =
-        std::max(milliseconds(10), milliseconds(std::int64_t(1000 * membership.heartbeat_seconds)));
-  }
-  if (!heartbeat_.joinable()) {
-    heartbeat_ = Thread("heartbeat", [this](const std::stop_token& stop) { heartbeat(stop); });
-  }
+  reporter_.enter_generation(membership.generation);
+  reporter_.start(std::max(milliseconds(10), milliseconds(static_cast<std::int64_t>(
+                                                 1000 * membership.heartbeat_seconds))));
   return membership;
+}
+
+GenerationPlan CoordinatorClient::Impl::regroup(const std::vector<int>& members, std::uint64_t step,
+                                                const std::string& cause, Deadline deadline) {
+  v1::RegroupRequest request;
+  *request.mutable_id() = reporter_.id();
+  for (const int member : members) request.add_members(member);
+  request.set_step(step);
+  request.set_cause(cause);
+  v1::RegroupReply reply;
+  call("Regroup", kCallTimeout, deadline,
+       [&](grpc::ClientContext& context) { return stub_->Regroup(&context, request, &reply); });
+  if (reply.stale()) {
+    throw Error(ErrorCode::kFailedPrecondition,
+                "Regroup: the coordinator has moved on without rank " +
+                    std::to_string(identity_.rank) + " of attempt " +
+                    std::to_string(identity_.attempt) + " of job " + identity_.job);
+  }
+  return {reply.generation(),
+          {reply.virtual_worker_rank().begin(), reply.virtual_worker_rank().end()}};
 }
 
 EpochAssignment CoordinatorClient::Impl::assignment(const std::string& channel, std::uint64_t epoch,
                                                     Deadline deadline) {
   v1::AssignmentRequest request;
-  identify(*request.mutable_id());
+  *request.mutable_id() = reporter_.id();
   request.set_channel(channel);
   request.set_epoch(epoch);
   v1::Assignment reply;
   call("GetAssignment", kCallTimeout, deadline, [&](grpc::ClientContext& context) {
     return stub_->GetAssignment(&context, request, &reply);
   });
-  require_current(reply.stale(), "GetAssignment");
+  require_current(reply.stale(), request.id(), "GetAssignment");
   return assignment_from(reply);
 }
 
@@ -251,7 +136,7 @@ std::vector<std::vector<Sample>> CoordinatorClient::Impl::shards(
   call("GetShards", kCallTimeout, deadline, [&](grpc::ClientContext& context) {
     // A stream that broke goes on where it broke.
     v1::ShardsRequest request;
-    identify(*request.mutable_id());
+    *request.mutable_id() = reporter_.id();
     request.set_channel(channel);
     for (std::size_t i = samples.size(); i < shards.size(); ++i) request.add_shards(shards[i]);
     const auto stream = stub_->GetShards(&context, request);
@@ -274,12 +159,12 @@ std::vector<std::vector<Sample>> CoordinatorClient::Impl::shards(
 
 bool CoordinatorClient::Impl::slice_written(const SliceWritten& slice, Deadline deadline) {
   v1::SliceReport request = to_message(slice);
-  identify(*request.mutable_id());
+  *request.mutable_id() = reporter_.id();
   v1::SliceReply reply;
   // The last slice's answer waits for the manifest to be written to the object store.
   call("ReportSlice", kJoinTimeout, deadline,
        [&](grpc::ClientContext& context) { return stub_->ReportSlice(&context, request, &reply); });
-  require_current(reply.stale(), "ReportSlice");
+  require_current(reply.stale(), request.id(), "ReportSlice");
   return reply.committed();
 }
 
@@ -288,12 +173,12 @@ void CoordinatorClient::Impl::finish(Outcome outcome, const std::string& failure
                                      const std::vector<MetricPoint>& final_metrics,
                                      Deadline deadline) {
   try {
-    if (heartbeat_.joinable()) flush(deadline);
+    if (reporter_.started()) reporter_.flush(deadline);
   } catch (const Error&) {
     if (outcome != Outcome::kFailed) throw;
   }
   v1::FinishRequest request;
-  identify(*request.mutable_id());
+  *request.mutable_id() = reporter_.id();
   request.set_outcome(to_message(outcome));
   request.set_failure(failure);
   request.set_artifact(artifact);
@@ -303,11 +188,11 @@ void CoordinatorClient::Impl::finish(Outcome outcome, const std::string& failure
   v1::FinishReply reply;
   call("Finish", kCallTimeout, deadline,
        [&](grpc::ClientContext& context) { return stub_->Finish(&context, request, &reply); });
-  stop_heartbeat();
+  reporter_.close();
 }
 
 void CoordinatorClient::Impl::progress(const Progress& progress) {
-  record([&](v1::ReportRequest& report) {
+  reporter_.record([&](v1::ReportRequest& report) {
     report.set_phase(to_message(progress.phase));
     report.set_step(progress.step);
     report.set_steps(progress.steps);
@@ -318,107 +203,32 @@ void CoordinatorClient::Impl::progress(const Progress& progress) {
   });
 }
 
-void CoordinatorClient::Impl::flush(Deadline deadline) {
-  std::unique_lock lock(mutex_);
-  if (directives_.stale) return;
-  if (!heartbeat_.joinable()) {
-    throw Error(ErrorCode::kFailedPrecondition, "flush() before join() has no one to report to");
-  }
-  const std::uint64_t target = ++recorded_;  // a report from now on, even one with nothing new
-  flush_wanted_ = true;
-  changed_.notify_all();
-  const bool done = changed_.wait_until(lock, deadline.when(), [&] {
-    return acknowledged_ >= target || directives_.stale || !report_error_.empty() || ending_;
-  });
-  if (!report_error_.empty()) throw Error(ErrorCode::kInternal, report_error_);
-  if (!done) {
-    throw Error(ErrorCode::kDeadlineExceeded, "the coordinator " + address_ +
-                                                  " did not take the reports of rank " +
-                                                  std::to_string(identity_.rank) + " in time");
-  }
-}
-
-void CoordinatorClient::Impl::stop_heartbeat() {
-  {
-    const std::lock_guard lock(mutex_);
-    ending_ = true;
-    if (report_under_way_ != nullptr) report_under_way_->TryCancel();
-  }
-  changed_.notify_all();
-  if (heartbeat_.joinable()) heartbeat_.join();
-}
-
-void CoordinatorClient::Impl::heartbeat(const std::stop_token&) {
-  milliseconds pause{0};
-  milliseconds backoff = kFirstBackoff;
-  for (;;) {
-    v1::ReportRequest report;
-    std::uint64_t upto = 0;
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait_until(lock, Clock::now() + pause, [&] { return ending_ || flush_wanted_; });
-      if (ending_ || directives_.stale || !report_error_.empty()) return;
-      flush_wanted_ = false;
-      report = unsent_;
-      upto = recorded_;
-    }
-    identify(*report.mutable_id());
-    if (send_report(report, upto)) {
-      backoff = kFirstBackoff;
-      const std::lock_guard lock(mutex_);
-      pause = interval_;
-    } else {
-      pause = backoff;
-      backoff = std::min(2 * backoff, kMostBackoff);
-    }
-  }
-}
-
-/// False where the same report is to be sent again.
-bool CoordinatorClient::Impl::send_report(const v1::ReportRequest& report, std::uint64_t upto) {
-  grpc::ClientContext context;
-  context.set_deadline(wall(Clock::now() + kReportTimeout));
-  {
-    const std::lock_guard lock(mutex_);
-    if (ending_) return true;
-    report_under_way_ = &context;
-  }
-  v1::ReportReply reply;
-  const grpc::Status status = stub_->Report(&context, report, &reply);
-  const std::lock_guard lock(mutex_);
-  report_under_way_ = nullptr;
-  if (status.ok()) {
-    acknowledge(report, reply, upto);
-  } else if (is_final(code_of(status)) && !ending_) {
-    report_error_ = "Report at the coordinator " + address_ + ": " + status.error_message();
-    directives_.failure = report_error_;
-  }
-  changed_.notify_all();
-  return status.ok();
-}
-
-/// REQUIRES: mutex_ is held.
-void CoordinatorClient::Impl::acknowledge(const v1::ReportRequest& sent,
-                                          const v1::ReportReply& reply, std::uint64_t upto) {
-  acknowledged_ = upto;
-  unsent_.mutable_metrics()->DeleteSubrange(0, sent.metrics_size());
-  unsent_.mutable_epochs()->DeleteSubrange(0, sent.epochs_size());
-  unsent_.mutable_notices()->DeleteSubrange(0, sent.notices_size());
-  unsent_.mutable_notice_time_ms()->erase(
-      unsent_.notice_time_ms().begin(),
-      unsent_.notice_time_ms().begin() + sent.notice_time_ms_size());
-  directives_.stale |= reply.stale();
-  directives_.stop |= reply.stop();
-  directives_.checkpoint_now |= reply.checkpoint_now();
-  if (!reply.failure().empty()) directives_.failure = reply.failure();
-}
-
 CoordinatorClient::CoordinatorClient(const std::string& address, RankIdentity identity)
     : impl_(std::make_unique<Impl>(address, std::move(identity))) {}
 CoordinatorClient::~CoordinatorClient() = default;
 
 Membership CoordinatorClient::join(const std::string& host, Deadline deadline) {
-  return impl_->join(host, deadline);
+  return impl_->join(host, /*newcomer=*/false, deadline);
+}
+Membership CoordinatorClient::join_as_newcomer(const std::string& host, Deadline deadline) {
+  return impl_->join(host, /*newcomer=*/true, deadline);
+}
+void CoordinatorClient::begin_regroup() {
+  impl_->reporter().begin_regroup();
+}
+GenerationPlan CoordinatorClient::regroup(const std::vector<int>& members, std::uint64_t step,
+                                          const std::string& cause, Deadline deadline) {
+  return impl_->regroup(members, step, cause, deadline);
+}
+void CoordinatorClient::enter_generation(std::uint64_t generation) {
+  impl_->reporter().enter_generation(generation);
+}
+void CoordinatorClient::recovered(const RecoveryDone& recovery) {
+  impl_->reporter().record(
+      [&](v1::ReportRequest& report) { *report.mutable_recovery() = to_message(recovery); });
+}
+void CoordinatorClient::watch_activity(std::function<ActivityNow()> source) {
+  impl_->reporter().watch_activity(std::move(source));
 }
 EpochAssignment CoordinatorClient::assignment(const std::string& channel, std::uint64_t epoch,
                                               Deadline deadline) {
@@ -433,13 +243,15 @@ void CoordinatorClient::progress(const Progress& progress) {
   impl_->progress(progress);
 }
 void CoordinatorClient::metric(MetricPoint point) {
-  impl_->metric(point);
+  impl_->reporter().record(
+      [&](v1::ReportRequest& report) { *report.add_metrics() = to_message(point, now_ms()); });
 }
 void CoordinatorClient::epoch(EpochResult result) {
-  impl_->record([&](v1::ReportRequest& report) { *report.add_epochs() = to_message(result); });
+  impl_->reporter().record(
+      [&](v1::ReportRequest& report) { *report.add_epochs() = to_message(result); });
 }
 void CoordinatorClient::notice(std::string line) {
-  impl_->record([&](v1::ReportRequest& report) {
+  impl_->reporter().record([&](v1::ReportRequest& report) {
     // Two notices of one millisecond with the same text are two all the same.
     const std::int64_t last =
         report.notice_time_ms().empty() ? 0 : *report.notice_time_ms().rbegin();
@@ -448,13 +260,13 @@ void CoordinatorClient::notice(std::string line) {
   });
 }
 void CoordinatorClient::flush(Deadline deadline) {
-  impl_->flush(deadline);
+  impl_->reporter().flush(deadline);
 }
 Directives CoordinatorClient::directives() {
-  return impl_->directives();
+  return impl_->reporter().directives();
 }
 void CoordinatorClient::checkpoint_taken() {
-  impl_->checkpoint_taken();
+  impl_->reporter().checkpoint_taken();
 }
 bool CoordinatorClient::slice_written(const SliceWritten& slice, Deadline deadline) {
   return impl_->slice_written(slice, deadline);

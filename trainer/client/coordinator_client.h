@@ -20,7 +20,7 @@ namespace musher {
 struct RankIdentity {
   std::string job;
   std::uint64_t attempt = 1;
-  int rank = 0;
+  int rank = 0;  ///< within the attempt, for good: not that of a communicator, which closes up
   int world_size = 1;
   std::string token;
 };
@@ -55,6 +55,29 @@ struct EpochAssignment {
   Digest expected;                        ///< of the whole epoch, over all ranks
 };
 
+/// A membership that the coordinator has journaled.
+struct GenerationPlan {
+  std::uint64_t generation = 0;
+  std::vector<int> virtual_worker_rank;  ///< virtual worker → rank
+};
+
+/// What the training thread is at. A rank that waits for ranks may be held up by another.
+enum class Activity { kUnknown, kWaitingForData, kComputing, kWaitingForRanks, kRecovering };
+
+struct ActivityNow {
+  Activity activity = Activity::kUnknown;
+  double seconds = 0;  ///< since the last sign of life
+};
+
+/// How a recovery went, told by the leader with the first step that was committed after it.
+struct RecoveryDone {
+  std::uint64_t generation = 0;
+  std::uint64_t step = 0;      ///< that step
+  bool ran_again = false;      ///< it had been under way when the failure was noticed
+  double seconds = 0;          ///< from noticing to its commit
+  double regroup_seconds = 0;  ///< of those, until the new generation stood
+};
+
 struct MetricPoint {
   std::string name;
   double value = 0;
@@ -86,9 +109,13 @@ struct Progress {
 struct Directives {
   bool stop = false;            ///< end at the next step boundary: checkpoint, artifact
   bool checkpoint_now = false;  ///< cleared when taken
-  bool stale = false;   ///< this rank belongs to an earlier generation or attempt: end without
-                        ///< writing anything
-  std::string failure;  ///< the coordinator failed the job
+  bool stale = false;    ///< this rank belongs to an earlier generation or attempt: end without
+                         ///< writing anything
+  std::string failure;   ///< the coordinator failed the job
+  bool regroup = false;  ///< the collective hangs: give it up. Of the present generation
+  bool leave = false;    ///< the job was made smaller: leave at the next step boundary
+  std::vector<int>
+      start;  ///< to the leader: newcomers wanted, by rank; as the newest answer has it
 };
 
 struct SliceWritten {
@@ -102,7 +129,7 @@ struct SliceWritten {
   std::string header;  ///< JSON for the manifest
 };
 
-enum class Outcome { kCompleted, kStopped, kFailed };
+enum class Outcome { kCompleted, kStopped, kFailed, kLeft };
 
 /// The coordinator as a rank sees it, in plain structs: the only door to gRPC in the trainer.
 /// Thread-safe. Calls retry while the coordinator can't be reached, up to the deadline: it may be
@@ -115,6 +142,23 @@ class CoordinatorClient {
   /// Waits until every rank has joined. Starts the heartbeat. kFailedPrecondition when the
   /// coordinator refuses this rank.
   Membership join(const std::string& host, Deadline deadline);
+
+  /// Of a process that the leader started while the others train: answered at once, with the
+  /// present generation, of which it is no member yet.
+  Membership join_as_newcomer(const std::string& host, Deadline deadline);
+
+  /// From now on, until enter_generation(), an answer that this rank is stale means nothing.
+  void begin_regroup();
+  /// For the lowest of `members`, who have agreed to go on from `step`; `cause`: how it noticed
+  /// that somebody was gone, empty where nobody was. kFailedPrecondition where the coordinator has
+  /// moved on without them.
+  GenerationPlan regroup(const std::vector<int>& members, std::uint64_t step,
+                         const std::string& cause, Deadline deadline);
+  void enter_generation(std::uint64_t generation);
+  void recovered(const RecoveryDone& recovery);
+  /// Asked with each heartbeat, on its thread; replaces the one before, which is not running any
+  /// more on return.
+  void watch_activity(std::function<ActivityNow()> source);
 
   EpochAssignment assignment(const std::string& channel, std::uint64_t epoch, Deadline deadline);
   std::vector<std::vector<Sample>> shards(const std::string& channel,

@@ -81,6 +81,8 @@ v1::FinishRequest::Outcome to_message(Outcome outcome) {
       return v1::FinishRequest::STOPPED;
     case Outcome::kFailed:
       return v1::FinishRequest::FAILED;
+    case Outcome::kLeft:
+      return v1::FinishRequest::LEFT;
   }
   return v1::FinishRequest::FAILED;
 }
@@ -106,6 +108,36 @@ v1::EpochReport to_message(const EpochResult& result) {
     report.add_undecodable_keys(result.undecodable_keys[i]);
   }
   return report;
+}
+
+v1::Recovery to_message(const RecoveryDone& recovery) {
+  v1::Recovery message;
+  message.set_generation(recovery.generation);
+  message.set_step(recovery.step);
+  message.set_ran_again(recovery.ran_again);
+  message.set_seconds(recovery.seconds);
+  message.set_regroup_seconds(recovery.regroup_seconds);
+  return message;
+}
+
+void set_activity(v1::ReportRequest& report, const ActivityNow& now) {
+  const auto activity = [&] {
+    switch (now.activity) {
+      case Activity::kUnknown:
+        return v1::ReportRequest::UNKNOWN;
+      case Activity::kWaitingForData:
+        return v1::ReportRequest::WAITING_FOR_DATA;
+      case Activity::kComputing:
+        return v1::ReportRequest::COMPUTING;
+      case Activity::kWaitingForRanks:
+        return v1::ReportRequest::WAITING_FOR_RANKS;
+      case Activity::kRecovering:
+        return v1::ReportRequest::RECOVERING;
+    }
+    return v1::ReportRequest::UNKNOWN;
+  };
+  report.set_activity(activity());
+  report.set_activity_seconds(now.seconds);
 }
 
 v1::SliceReport to_message(const SliceWritten& slice) {

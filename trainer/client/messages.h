@@ -16,6 +16,8 @@ v1::ReportRequest::Phase to_message(Phase phase);
 v1::FinishRequest::Outcome to_message(Outcome outcome);
 v1::Metric to_message(const MetricPoint& point, std::int64_t time_ms);
 v1::EpochReport to_message(const EpochResult& result);
+v1::Recovery to_message(const RecoveryDone& recovery);
+void set_activity(v1::ReportRequest& report, const ActivityNow& now);
 v1::SliceReport to_message(const SliceWritten& slice);
 
 }  // namespace musher
