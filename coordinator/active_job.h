@@ -38,7 +38,7 @@ struct LostRank {
 /// What an attempt needs beside its processes; made in a thread while they start.
 struct Preparation {
   std::shared_ptr<const JobChannels> channels;
-  std::string resume_from;
+  std::vector<std::string> resume_candidates;  ///< URIs of checkpoints, newest first
   std::vector<std::string> notices;
   std::string failure;  ///< not empty: it could not be made, and the job can't run
 };
@@ -68,7 +68,7 @@ struct ActiveJob {
   Helper preparing;
   std::shared_ptr<const JobChannels> channels;  ///< kept between attempts
   bool prepared = false;
-  std::string resume_from;
+  std::vector<std::string> resume_candidates;
   std::optional<AttemptMembership> membership;
   std::map<int, RankLife> ranks;
   Deadline::Clock::time_point started;

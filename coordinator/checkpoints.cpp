@@ -1,7 +1,10 @@
 #include "coordinator/checkpoints.h"
 
 #include <algorithm>
+#include <functional>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "common/checksum.h"
@@ -11,22 +14,39 @@ namespace musher {
 
 namespace {
 
-constexpr const char* kFormat = "musher-checkpoint-1";
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kFormat = "musher-checkpoint-2";
 constexpr std::string_view kManifest = "/manifest.json";
+
+/// Of all that the manifest says beside it, so that a changed digit is found as well as a cut.
+std::string checksum_of(Json manifest) {
+  manifest.erase("checksum");
+  return hex64(hash64(manifest.dump()));
+}
 
 std::uint64_t step_of(ObjectStore& store, const std::string& key) {
   const std::string where = store.root().join(key).str();
-  const auto manifest = nlohmann::json::parse(read_text(store, key), nullptr, false);
-  if (!manifest.is_object() || !manifest.contains("format") || manifest["format"] != kFormat ||
-      !manifest.contains("step") || !manifest["step"].is_number_unsigned()) {
+  const auto manifest = Json::parse(read_text(store, key), nullptr, false);
+  if (!manifest.is_object() || manifest.value("format", Json()) != kFormat ||
+      !manifest.value("step", Json()).is_number_unsigned()) {
     throw Error(ErrorCode::kDataLoss, where + " is not a checkpoint's manifest");
+  }
+  if (manifest.value("checksum", Json()) != checksum_of(manifest)) {
+    throw Error(ErrorCode::kDataLoss, where + " is damaged: its checksum is not its own");
   }
   return manifest["step"].get<std::uint64_t>();
 }
 
+/// Damaged, or removed since it was listed. Anything else, as a store that can't be reached, is no
+/// reason to take an older one.
+bool is_loss(const Error& error) {
+  return error.code() == ErrorCode::kDataLoss || error.code() == ErrorCode::kNotFound;
+}
+
 }  // namespace
 
-CheckpointSearch find_checkpoint(ObjectStore& store) {
+CheckpointSearch find_checkpoints(ObjectStore& store) {
   std::vector<std::string> manifests;
   store.list("", [&](std::vector<ObjectInfo> page) {
     for (const ObjectInfo& object : page) {
@@ -36,31 +56,37 @@ CheckpointSearch find_checkpoint(ObjectStore& store) {
       }
     }
   });
-  std::sort(manifests.begin(), manifests.end());
+  std::sort(manifests.begin(), manifests.end(), std::greater<>());
   CheckpointSearch search;
   for (const std::string& key : manifests) {
     try {
-      const std::uint64_t step = step_of(store, key);
-      if (!search.newest || step >= search.newest->step) {
-        search.newest = {key.substr(0, key.size() - kManifest.size()), step};
-      }
+      search.found.push_back({key.substr(0, key.size() - kManifest.size()), step_of(store, key)});
     } catch (const Error& error) {
-      search.notices.push_back("checkpoint skipped: " + std::string(error.what()));
+      if (!is_loss(error)) throw;
+      search.notices.push_back("checkpoint passed over: " + std::string(error.what()));
     }
   }
+  if (search.found.empty() && !search.notices.empty()) {
+    throw Error(ErrorCode::kDataLoss,
+                fmt::format("none of the checkpoints in {} can be used; remove them to start from "
+                            "the beginning, or name another CheckpointConfig.S3Uri: {}",
+                            store.root().str(), fmt::join(search.notices, "; ")));
+  }
+  std::stable_sort(search.found.begin(), search.found.end(),
+                   [](const auto& a, const auto& b) { return a.step > b.step; });
   return search;
 }
 
 std::string checkpoint_manifest(const std::vector<SliceRecord>& slices) {
   const SliceRecord& first = slices.front();
-  nlohmann::ordered_json manifest = {{"format", kFormat}, {"step", first.step}};
-  const auto header = nlohmann::ordered_json::parse(first.header, nullptr, false);
+  Json manifest = {{"format", kFormat}, {"step", first.step}};
+  const auto header = Json::parse(first.header, nullptr, false);
   if (header.is_discarded()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "the header of checkpoint " + first.checkpoint + " is not JSON");
   }
   manifest["header"] = header;
-  auto& entries = manifest["slices"] = nlohmann::ordered_json::array();
+  auto& entries = manifest["slices"] = Json::array();
   for (const SliceRecord& slice : slices) {
     if (slice.header != first.header || slice.step != first.step) {
       throw Error(ErrorCode::kInvalidArgument,
@@ -69,6 +95,7 @@ std::string checkpoint_manifest(const std::vector<SliceRecord>& slices) {
     entries.push_back(
         {{"key", slice.key}, {"size", slice.size}, {"checksum", hex64(slice.checksum)}});
   }
+  manifest["checksum"] = checksum_of(manifest);
   return manifest.dump(1) + "\n";
 }
 

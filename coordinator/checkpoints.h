@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,13 +15,14 @@ struct CheckpointFound {
 };
 
 struct CheckpointSearch {
-  std::optional<CheckpointFound> newest;  ///< the committed one of the highest step
-  std::vector<std::string> notices;       ///< one for each manifest that can't be read
+  std::vector<CheckpointFound> found;  ///< the committed ones, the highest step first
+  std::vector<std::string> notices;    ///< one for each manifest that is damaged
 };
 
 /// Looks through `<checkpoint URI>/*/manifest.json`. A folder without a manifest was never
-/// committed and is not looked at.
-CheckpointSearch find_checkpoint(ObjectStore& store);
+/// committed and is not looked at. kDataLoss naming them where there are manifests and all are
+/// damaged: to begin anew without a word would be worse.
+CheckpointSearch find_checkpoints(ObjectStore& store);
 
 /// The text of manifest.json for a checkpoint whose slices are all written.
 std::string checkpoint_manifest(const std::vector<SliceRecord>& slices);

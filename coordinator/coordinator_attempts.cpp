@@ -52,9 +52,11 @@ Preparation make_preparation(const Job& job, std::shared_ptr<const JobChannels> 
                                      prepare_channels(job, storage, folder, cache, notice));
     if (job.checkpoints) {
       const auto store = open_store(*job.checkpoints, storage);
-      const CheckpointSearch search = find_checkpoint(*store);
+      const CheckpointSearch search = find_checkpoints(*store);
       for (const std::string& text : search.notices) notice(text);
-      if (search.newest) result.resume_from = job.checkpoints->join(search.newest->folder).str();
+      for (const CheckpointFound& found : search.found) {
+        result.resume_candidates.push_back(job.checkpoints->join(found.folder).str());
+      }
     }
   } catch (const std::exception& error) {
     result.failure = error.what();
@@ -222,7 +224,7 @@ void Coordinator::prepared(const std::string& name, std::uint64_t attempt,
     return;
   }
   job->channels = std::move(preparation.channels);
-  job->resume_from = std::move(preparation.resume_from);
+  job->resume_candidates = std::move(preparation.resume_candidates);
   job->prepared = true;
   notify();
 } catch (const std::exception& error) {

@@ -117,7 +117,8 @@ v1::JoinReply Coordinator::join_reply(const JobPtr& job, int) {
   if (job->channels->validation) {
     describe_channel(*job->channels->validation, *reply.add_channels());
   }
-  reply.set_resume_from(job->resume_from);
+  for (const std::string& uri : job->resume_candidates) reply.add_resume_candidates(uri);
+  if (!job->resume_candidates.empty()) reply.set_resume_from(job->resume_candidates.front());
   reply.set_s3_endpoint(options_.storage.s3_endpoint);
   reply.set_s3_region(options_.storage.s3_region);
   const double timeout = static_cast<double>(job->job.hyperparameters.heartbeat_timeout_seconds);

@@ -1,14 +1,13 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <functional>
-#include <memory>
 #include <string>
-#include <thread>
+#include <vector>
 
-#include "common/deadline.h"
+#include "common/thread.h"
 #include "dataset/digest.h"
 #include "model/model.h"
 #include "storage/object_store.h"
@@ -45,48 +44,73 @@ struct CheckpointIdentity {
   std::string optimizer;
 };
 
+/// A rank's place among those that hold the state: its part is the `slice`-th of `slices`.
+struct Slicing {
+  int slice = 0;
+  int slices = 1;
+};
+
 /// Writes this rank's slice of checkpoints beside the training thread: a contiguous part of each
 /// flat buffer, and the model's buffers as this rank has them. The coordinator commits the
 /// checkpoint when it has heard of all slices (docs/formats.md). Calls come from one thread.
 class CheckpointWriter {
  public:
-  CheckpointWriter(ObjectStore& store, CoordinatorClient& client, CheckpointIdentity identity,
-                   std::string attempt_name, int rank, int world_size);
+  /// Both are called on a thread of the writer's own.
+  struct Listener {
+    std::function<void(const SliceWritten&)> written;  ///< it lies in the store; may throw
+    std::function<void(std::string)> failed;           ///< what became of it, in one line
+  };
+
+  /// `store` is at the checkpoint URI.
+  CheckpointWriter(ObjectStore& store, CheckpointIdentity identity, Listener listener);
   ~CheckpointWriter();  ///< waits for the slice under way
 
   /// Still writing the one before.
   bool busy() const { return busy_; }
 
-  /// Copies this rank's part of the state and returns; the rest happens beside. Waits first where
-  /// one is still being written. A slice that can't be written is a notice to the coordinator, no
-  /// error: the job goes on and the last good one stays.
-  void save(const TrainingState& state, const FlatParameters& parameters, Optimizer& optimizer,
-            Model& model);
+  /// Copies this rank's part of the state and returns; the rest happens beside, at a low priority.
+  /// Waits first where one is still being written. A slice that can't be written is told to
+  /// the listener, no error: the job goes on and the last good one stays. `writers` names those
+  /// that write together, "<job>.<attempt>.<generation>": no others may write to the same folder.
+  void save(const TrainingState& state, const std::string& writers, Slicing slicing,
+            const FlatParameters& parameters, Optimizer& optimizer, Model& model);
 
   /// Returns when nothing is being written any more.
   void wait();
 
  private:
-  void write(const std::string& folder, std::uint64_t step, const std::string& header,
-             const NamedTensors& tensors, const TrainingState& state);
+  void write(SliceWritten slice);
 
   ObjectStore& store_;
-  CoordinatorClient& client_;
   CheckpointIdentity identity_;
-  std::string attempt_name_;
-  int rank_;
-  int world_size_;
+  Listener listener_;
+  std::vector<std::byte> snapshot_;  ///< the slice's file; the thread's while busy_
   std::atomic<bool> busy_ = false;
-  std::thread thread_;
+  Thread thread_;
 };
 
 /// Reads the committed checkpoint below the store's root into parameters, optimizer and buffers,
 /// whatever the number of ranks that wrote it. With the same number each rank gets its own buffers
 /// back, bit for bit; otherwise their mean by samples. kFailedPrecondition naming each point in
-/// which it belongs to something else; kDataLoss for a damaged slice. Nothing is changed unless all
-/// slices are right.
-TrainingState load_checkpoint(ObjectStore& store, const CheckpointIdentity& identity, int rank,
-                              int world_size, FlatParameters& parameters, Optimizer& optimizer,
-                              Model& model);
+/// which it belongs to something else; kDataLoss for a manifest or a slice that is damaged or gone.
+/// Nothing is changed unless all slices are right.
+TrainingState load_checkpoint(ObjectStore& store, const CheckpointIdentity& identity, Slicing own,
+                              FlatParameters& parameters, Optimizer& optimizer, Model& model);
+
+struct LoadedCheckpoint {
+  std::string uri;  ///< the one that was taken
+  TrainingState state;
+  /// One for each that was passed over since it is damaged: which, and why.
+  std::vector<std::string> notices;
+};
+
+/// The first of `candidates` (folder URIs, newest first) that is not damaged. kDataLoss naming each
+/// of them where none is; any other error at once: a store that can't be reached, or a checkpoint
+/// of another training, is no reason to go further back. REQUIRES: candidates are not empty.
+LoadedCheckpoint load_newest_checkpoint(const std::vector<std::string>& candidates,
+                                        const StorageConfig& storage,
+                                        const CheckpointIdentity& identity, Slicing own,
+                                        FlatParameters& parameters, Optimizer& optimizer,
+                                        Model& model);
 
 }  // namespace musher

@@ -172,6 +172,20 @@ void check_same_plan(Collective& collective, std::uint64_t fingerprint) {
   }
 }
 
+/// Each rank reads the slices by itself and might find another checkpoint damaged.
+void check_same_step(Collective& collective, std::uint64_t step) {
+  std::vector<std::uint64_t> all(static_cast<std::size_t>(collective.size()));
+  collective.all_gather({&step, 1, DType::kInt64}, {all.data(), all.size(), DType::kInt64}, soon());
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    if (all[rank] != all[0]) {
+      throw Error(ErrorCode::kDataLoss,
+                  fmt::format("rank {} could load the checkpoint of step {}, rank 0 that of step "
+                              "{}: the store does not give all ranks the same",
+                              rank, all[rank], all[0]));
+    }
+  }
+}
+
 int compute_threads(const TrainerOptions& options, const Membership& membership) {
   if (options.threads > 0) return options.threads;
   return std::max(
@@ -256,12 +270,16 @@ Outcome run_rank(const TrainerOptions& options, std::unique_ptr<Collective>& wor
       checkpoint_identity(membership, fingerprint, step.parameters());
 
   TrainingState state;
-  if (!membership.resume_from.empty()) {
-    const auto store = open_store(Uri::parse(membership.resume_from), membership.storage);
-    state = load_checkpoint(*store, identity, collective.rank(), collective.size(),
-                            step.parameters(), step.optimizer(), *model);
-    if (collective.rank() == 0)
-      client.notice(fmt::format("resumed at step {} from {}", state.step, membership.resume_from));
+  if (!membership.resume_candidates.empty()) {
+    const LoadedCheckpoint loaded = load_newest_checkpoint(
+        membership.resume_candidates, membership.storage, identity,
+        {collective.rank(), collective.size()}, step.parameters(), step.optimizer(), *model);
+    state = loaded.state;
+    check_same_step(collective, state.step);
+    if (collective.rank() == 0) {
+      for (const std::string& text : loaded.notices) client.notice(text);
+      client.notice(fmt::format("resumed at step {} from {}", state.step, loaded.uri));
+    }
   }
 
   const auto per_virtual_worker = static_cast<std::uint64_t>(hyper.batch_size) /
@@ -295,15 +313,17 @@ Outcome run_rank(const TrainerOptions& options, std::unique_ptr<Collective>& wor
   if (membership.job.checkpoints) {
     checkpoint_store = open_store(*membership.job.checkpoints, membership.storage);
     checkpoints = std::make_unique<CheckpointWriter>(
-        *checkpoint_store, client, identity,
-        fmt::format("{}.{}", membership.job.name, options.attempt), collective.rank(),
-        collective.size());
+        *checkpoint_store, identity,
+        CheckpointWriter::Listener{
+            [&client](const SliceWritten& slice) { client.slice_written(slice, soon()); },
+            [&client](const std::string& text) { client.notice(text); }});
   }
 
   const LoopResult result =
       train({membership, step, input, validation.get(), checkpoints.get(), collective, client,
              stop_signal, device, input_options.steps_per_epoch, validation_options.steps_per_epoch,
-             std::chrono::seconds(options.step_timeout_seconds)},
+             std::chrono::seconds(options.step_timeout_seconds),
+             fmt::format("{}.{}.{}", membership.job.name, options.attempt, membership.generation)},
             state);
 
   // The coordinator compares the last epoch's digest before anything is published.

@@ -139,8 +139,9 @@ void Loop::end_epoch(std::uint64_t epoch) {
 void Loop::save() {
   checkpoint_wanted_ = false;
   if (parts_.checkpoints == nullptr) return;
-  parts_.checkpoints->save(state_, parts_.step.parameters(), parts_.step.optimizer(),
-                           parts_.step.model());
+  parts_.checkpoints->save(state_, parts_.checkpoint_writers,
+                           {parts_.collective.rank(), parts_.collective.size()},
+                           parts_.step.parameters(), parts_.step.optimizer(), parts_.step.model());
   saved_step_ = state_.step;
 }
 

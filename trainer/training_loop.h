@@ -30,6 +30,7 @@ struct LoopParts {
   std::uint64_t steps_per_epoch = 1;
   std::uint64_t validation_steps = 0;
   std::chrono::seconds step_timeout{600};
+  std::string checkpoint_writers;  ///< see CheckpointWriter::save
 };
 
 struct LoopResult {

@@ -44,8 +44,9 @@ struct Membership {
   std::vector<std::string> classes;
   ChannelSummary train;
   std::optional<ChannelSummary> validation;
-  std::string resume_from;  ///< folder URI of the committed checkpoint to start from; empty: from
-                            ///< the beginning
+  /// Folder URIs of the committed checkpoints to start from, newest first; none: from the
+  /// beginning.
+  std::vector<std::string> resume_candidates;
   StorageConfig storage;
   double heartbeat_seconds = 1;
 };

@@ -35,7 +35,8 @@ Membership membership_from(const v1::JoinReply& reply, int world_size) {
   }
   membership.train = summary_from(reply.channels(0));
   if (reply.channels_size() > 1) membership.validation = summary_from(reply.channels(1));
-  membership.resume_from = reply.resume_from();
+  membership.resume_candidates = {reply.resume_candidates().begin(),
+                                  reply.resume_candidates().end()};
   membership.storage.s3_endpoint = reply.s3_endpoint();
   membership.storage.s3_region = reply.s3_region();
   membership.heartbeat_seconds = reply.heartbeat_seconds();

@@ -1,10 +1,13 @@
 #include "coordinator/checkpoints.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
 #include "coordinator/temporary_folder.h"
+#include "support/expect_error.h"
 
 namespace musher {
 namespace {
@@ -24,13 +27,16 @@ class CheckpointsTest : public testing::Test {
       open_store(Uri::parse("file://" + folder_.path().string()), {});
 };
 
-TEST_F(CheckpointsTest, TheHighestStepWinsNotTheLastName) {
+TEST_F(CheckpointsTest, TheHighestStepComesFirstNotTheLastName) {
   commit_checkpoint(*store_, slices("step-100", 100));
   commit_checkpoint(*store_, slices("step-90", 90));
-  const CheckpointSearch search = find_checkpoint(*store_);
-  ASSERT_TRUE(search.newest);
-  EXPECT_EQ(search.newest->folder, "step-100");
-  EXPECT_EQ(search.newest->step, 100u);
+  commit_checkpoint(*store_, slices("step-95", 95));
+  const CheckpointSearch search = find_checkpoints(*store_);
+  ASSERT_EQ(search.found.size(), 3u);
+  EXPECT_EQ(search.found[0].folder, "step-100");
+  EXPECT_EQ(search.found[0].step, 100u);
+  EXPECT_EQ(search.found[1].folder, "step-95");
+  EXPECT_EQ(search.found[2].folder, "step-90");
   EXPECT_TRUE(search.notices.empty());
 }
 
@@ -38,21 +44,37 @@ TEST_F(CheckpointsTest, OneWithoutItsManifestWasNeverCommitted) {
   put("step-7/a", "slice");
   put("step-7/deeper/manifest.json", "{}");
   put("manifest.json", "{}");
-  const CheckpointSearch search = find_checkpoint(*store_);
-  EXPECT_FALSE(search.newest);
+  const CheckpointSearch search = find_checkpoints(*store_);
+  EXPECT_TRUE(search.found.empty());
   EXPECT_TRUE(search.notices.empty());
 }
 
-TEST_F(CheckpointsTest, AManifestThatCannotBeReadIsSkippedAndNamed) {
+TEST_F(CheckpointsTest, AManifestThatIsDamagedIsPassedOverAndNamed) {
   commit_checkpoint(*store_, slices("good", 5));
-  put("cut/manifest.json", R"({"format": "musher-check)");
+  const std::string text = checkpoint_manifest(slices("x", 7));
+  put("cut/manifest.json", text.substr(0, text.size() - 10));
   put("other/manifest.json", R"({"format": "something else", "step": 9})");
-  put("stepless/manifest.json", R"({"format": "musher-checkpoint-1"})");
-  const CheckpointSearch search = find_checkpoint(*store_);
-  ASSERT_TRUE(search.newest);
-  EXPECT_EQ(search.newest->folder, "good");
-  ASSERT_EQ(search.notices.size(), 3u);
-  EXPECT_NE(search.notices[0].find("cut/manifest.json"), std::string::npos);
+  put("stepless/manifest.json", R"({"format": "musher-checkpoint-2"})");
+  std::string flipped = text;
+  flipped[flipped.find("7")] = '9';
+  put("flipped/manifest.json", flipped);
+  const CheckpointSearch search = find_checkpoints(*store_);
+  ASSERT_EQ(search.found.size(), 1u);
+  EXPECT_EQ(search.found[0].folder, "good");
+  ASSERT_EQ(search.notices.size(), 4u);
+  const std::string all = fmt::format("{}", fmt::join(search.notices, "\n"));
+  for (const char* name : {"cut", "other", "stepless", "flipped"}) {
+    EXPECT_NE(all.find(std::string(name) + "/manifest.json"), std::string::npos) << all;
+  }
+}
+
+// To begin from the first step without a word would throw away what the user believes is kept.
+TEST_F(CheckpointsTest, WhereAllAreDamagedTheSearchFailsAndNamesThem) {
+  put("one/manifest.json", "{");
+  put("two/manifest.json", "");
+  test::expect_error(ErrorCode::kDataLoss,
+                     {"one/manifest.json", "two/manifest.json", "start from the beginning"},
+                     [&] { find_checkpoints(*store_); });
 }
 
 TEST_F(CheckpointsTest, TheManifestSaysWhatTheSlicesMustBe) {
@@ -68,7 +90,7 @@ TEST_F(CheckpointsTest, SlicesOfTwoStatesAreNeverCommittedTogether) {
   auto mixed = slices("s", 3);
   mixed[1].header = R"({"x": 2})";
   EXPECT_THROW(commit_checkpoint(*store_, mixed), Error);
-  EXPECT_FALSE(find_checkpoint(*store_).newest);
+  EXPECT_TRUE(find_checkpoints(*store_).found.empty());
 }
 
 TEST_F(CheckpointsTest, RemovingOneLeavesItsNeighbours) {

@@ -107,9 +107,11 @@ Outcome train(CoordinatorClient& client, const RankIdentity& identity,
               const Membership& membership) {
   const auto epochs = static_cast<std::uint64_t>(membership.job.hyperparameters.epochs);
   std::uint64_t step = 0;
-  const std::size_t dash = membership.resume_from.rfind("/step-");
+  const std::string resume_from =
+      membership.resume_candidates.empty() ? "" : membership.resume_candidates.front();
+  const std::size_t dash = resume_from.rfind("/step-");
   if (dash != std::string::npos) {
-    step = std::strtoull(membership.resume_from.c_str() + dash + 6, nullptr, 10);
+    step = std::strtoull(resume_from.c_str() + dash + 6, nullptr, 10);
     client.notice("resumed at step " + std::to_string(step));
   }
   for (std::uint64_t epoch = step; epoch < epochs; ++epoch) {

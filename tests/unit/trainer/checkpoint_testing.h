@@ -1,0 +1,97 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <ATen/Functions.h>
+#include <unistd.h>
+
+#include "commit_slices.h"
+#include "job/job.h"
+#include "model/model.h"
+#include "trainer/checkpoint.h"
+
+namespace musher::test {
+
+/// A folder that is gone when it goes out of scope.
+class ScratchFolder {
+ public:
+  ScratchFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "checkpoint-XXXXXX").string();
+    if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no scratch folder");
+    path_ = pattern;
+  }
+  ~ScratchFolder() { std::filesystem::remove_all(path_); }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// What one rank trains: a small model, its flat buffers, its
+/// optimizer. `fill` makes it the state of some step, different for each.
+struct Rank {
+  std::unique_ptr<Model> model =
+      make_model({.name = "convnet", .classes = 3, .input_shape = {1, 16, 16}, .seed = 5});
+  FlatParameters parameters{*model, 0};
+  Hyperparameters hyper;
+  Optimizer optimizer{hyper, parameters};
+
+  void fill(double value) {
+    parameters.values().fill_(value);
+    for (auto& [name, tensor] : optimizer.state()) tensor.fill_(value + 0.5);
+    for (auto& [name, buffer] : model->buffers()) buffer.fill_(value + 0.25);
+  }
+  double value() const { return parameters.values()[0].item<double>(); }
+  /// Every element is that of the state that fill(value) makes.
+  bool is(double value) {
+    bool same = parameters.values().eq(value).all().item<bool>();
+    for (auto& [name, tensor] : optimizer.state()) {
+      same = same && tensor.eq(value + 0.5).all().item<bool>();
+    }
+    for (auto& [name, buffer] : model->buffers()) {
+      same = same && buffer.eq(at::full_like(buffer, value + 0.25)).all().item<bool>();
+    }
+    return same;
+  }
+};
+
+inline CheckpointIdentity identity() {
+  return {.model = 1,
+          .data = 2,
+          .parameters = 3,
+          .batch_size = 4,
+          .virtual_workers = 5,
+          .seed = 6,
+          .optimizer = "sgd"};
+}
+
+/// The state of `step` written by `ranks` ranks, one after the other; the slices that were told of.
+inline std::vector<SliceWritten> save(ObjectStore& store, std::uint64_t step, int ranks,
+                                      std::vector<std::string>* failures = nullptr) {
+  std::vector<SliceWritten> slices;
+  for (int rank = 0; rank < ranks; ++rank) {
+    Rank one;
+    one.fill(static_cast<double>(step));
+    CheckpointWriter writer(store, identity(),
+                            {[&](const SliceWritten& slice) { slices.push_back(slice); },
+                             [&](const std::string& text) {
+                               if (failures != nullptr) failures->push_back(text);
+                             }});
+    TrainingState state;
+    state.step = step;
+    state.tally = {{step, 7 * step}, {1, 2}, 0.5, 3};
+    state.samples_trained = 10 * step + static_cast<std::uint64_t>(rank);
+    writer.save(state, "job.1.1", {rank, ranks}, one.parameters, one.optimizer, *one.model);
+    writer.wait();
+  }
+  return slices;
+}
+
+}  // namespace musher::test

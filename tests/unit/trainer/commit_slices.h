@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "storage/object_store.h"
+#include "trainer/client/coordinator_client.h"
+
+namespace musher::test {
+
+/// What the coordinator does when it has heard of all slices. In a file of its own: the
+/// coordinator's headers are never seen together with LibTorch's.
+void commit_slices(ObjectStore& store, const std::vector<SliceWritten>& slices);
+
+/// Folders of the committed checkpoints, newest first.
+std::vector<std::string> committed(ObjectStore& store);
+
+/// As retention does it.
+void prune(ObjectStore& store, const std::string& folder);
+
+}  // namespace musher::test

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "trainer/checkpoint.h"
+
+namespace musher {
+
+/// What the writer and the reader of checkpoints must agree on (docs/formats.md). Private to them.
+
+struct ElementRange {
+  std::int64_t begin = 0;
+  std::int64_t count = 0;
+};
+
+/// The elements of a flat buffer of `total` that a slice holds.
+ElementRange slice_range(std::int64_t total, Slicing slicing);
+
+/// "slice-00001-of-00004.safetensors"
+std::string slice_name(Slicing slicing);
+
+/// Of a slice's safetensors metadata: TrainingState::samples_trained.
+inline constexpr const char* kSamplesTrained = "samples_trained";
+
+/// The flat tensors of a checkpoint by name: the values and the optimizer's state.
+std::vector<std::pair<std::string, at::Tensor>> flat_state(const FlatParameters& parameters,
+                                                           Optimizer& optimizer);
+/// The name under which a slice holds a buffer of the model.
+std::string buffer_key(const std::string& name);
+
+/// The manifest's "header", the same from every slice.
+nlohmann::ordered_json header_json(const CheckpointIdentity& identity, const TrainingState& state,
+                                   int slices);
+/// Step and tally of a header. nlohmann's or std's exceptions for one that is malformed.
+TrainingState state_from(const nlohmann::ordered_json& header);
+
+/// kFailedPrecondition naming all in which a header's identity is not `mine`; `where` is the
+/// checkpoint.
+void check_identity(const nlohmann::ordered_json& header, const CheckpointIdentity& mine,
+                    const std::string& where);
+
+}  // namespace musher
