@@ -1,23 +1,13 @@
 // musher delete
 
-#include "coordinator/cli/command.h"
-#include "coordinator/cli/connection.h"
+#include "coordinator/cli/one_job.h"
 
 namespace musher::cli {
 
 namespace {
 
 int run(const Command& command, const std::vector<std::string>& words) {
-  std::string name;
-  std::string address;
-  Options options(command);
-  options.positional("JOB", &name);
-  options.add_coordinator(&address);
-  if (!options.parse(words)) return kOk;
-  v1::DeleteTrainingJobRequest request;
-  request.set_training_job_name(name);
-  Connection(address).call(&v1::Jobs::Stub::DeleteTrainingJob, request);
-  return kOk;
+  return call_about_one_job(command, words, &v1::Jobs::Stub::DeleteTrainingJob);
 }
 
 }  // namespace

@@ -5,8 +5,7 @@
 #include <fmt/format.h>
 #include <google/protobuf/util/time_util.h>
 
-#include "coordinator/cli/command.h"
-#include "coordinator/cli/connection.h"
+#include "coordinator/cli/one_job.h"
 
 namespace musher::cli {
 
@@ -19,23 +18,21 @@ void print(const v1::LogLine& line, bool with_rank) {
 }
 
 int run(const Command& command, const std::vector<std::string>& words) {
-  std::string name;
-  std::string address;
+  OneJob job;
   bool follow = false;
   std::optional<int> rank;
   std::uint64_t offset = 0;
   Options options(command);
-  options.positional("JOB", &name);
   options.add("follow,f", &follow, "go on until the job is over; Ctrl-C leaves it running");
   options.add("rank", &rank, "N", "only this rank's lines; -1: the coordinator's and mpirun's");
   options.add("offset", &offset, "BYTES", "begin here in the log instead of at its beginning");
-  options.add_coordinator(&address);
+  job.add_to(options);
   if (!options.parse(words)) return kOk;
 
-  Connection connection(address);
+  Connection connection(job.address);
   grpc::ClientContext context;
   v1::LogsRequest request;
-  request.set_training_job_name(name);
+  request.set_training_job_name(job.name);
   request.set_follow(follow);
   request.set_offset(offset);
   if (rank) request.set_rank(*rank);

@@ -5,8 +5,7 @@
 #include <fmt/format.h>
 #include <google/protobuf/util/time_util.h>
 
-#include "coordinator/cli/command.h"
-#include "coordinator/cli/connection.h"
+#include "coordinator/cli/one_job.h"
 #include "coordinator/grpc_status.h"
 #include "coordinator/progress_printer.h"
 #include "job/request.h"
@@ -54,22 +53,20 @@ void print(const v1::JobProgress& progress) {
 }
 
 int run(const Command& command, const std::vector<std::string>& words) {
-  std::string name;
-  std::string address;
+  OneJob job;
   bool json = false;
   Options options(command);
-  options.positional("JOB", &name);
   options.add("json", &json, "SageMaker's DescribeTrainingJob answer");
-  options.add_coordinator(&address);
+  job.add_to(options);
   if (!options.parse(words)) return kOk;
-  Connection connection(address);
+  Connection connection(job.address);
   if (json) {
     v1::DescribeTrainingJobRequest request;
-    request.set_training_job_name(name);
-    const auto job = connection.call(&v1::Jobs::Stub::DescribeTrainingJob, request);
-    std::cout << to_json(job).dump(2) << "\n";
+    request.set_training_job_name(job.name);
+    const auto answer = connection.call(&v1::Jobs::Stub::DescribeTrainingJob, request);
+    std::cout << to_json(answer).dump(2) << "\n";
   } else {
-    print(ask(connection, name));
+    print(ask(connection, job.name));
   }
   return kOk;
 }

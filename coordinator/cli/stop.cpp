@@ -1,23 +1,13 @@
 // musher stop
 
-#include "coordinator/cli/command.h"
-#include "coordinator/cli/connection.h"
+#include "coordinator/cli/one_job.h"
 
 namespace musher::cli {
 
 namespace {
 
 int run(const Command& command, const std::vector<std::string>& words) {
-  std::string name;
-  std::string address;
-  Options options(command);
-  options.positional("JOB", &name);
-  options.add_coordinator(&address);
-  if (!options.parse(words)) return kOk;
-  v1::StopTrainingJobRequest request;
-  request.set_training_job_name(name);
-  Connection(address).call(&v1::Jobs::Stub::StopTrainingJob, request);
-  return kOk;
+  return call_about_one_job(command, words, &v1::Jobs::Stub::StopTrainingJob);
 }
 
 }  // namespace

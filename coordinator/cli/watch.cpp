@@ -1,23 +1,21 @@
 // musher watch
 
-#include "coordinator/cli/command.h"
 #include "coordinator/cli/follow.h"
+#include "coordinator/cli/one_job.h"
 
 namespace musher::cli {
 
 namespace {
 
 int run(const Command& command, const std::vector<std::string>& words) {
-  std::string name;
-  std::string address;
+  OneJob job;
   bool json = false;
   Options options(command);
-  options.positional("JOB", &name);
   options.add("json", &json, "the job's description on stdout, progress on stderr");
-  options.add_coordinator(&address);
+  job.add_to(options);
   if (!options.parse(words)) return kOk;
-  Connection connection(address);
-  return conclude(follow(connection, name, json ? stderr : stdout), json, true);
+  Connection connection(job.address);
+  return conclude(follow(connection, job.name, json ? stderr : stdout), json, true);
 }
 
 }  // namespace
