@@ -7,6 +7,7 @@
 
 #include "common/error.h"
 #include "coordinator/job_store_impl.h"
+#include "job/limits.h"
 
 namespace musher {
 namespace {
@@ -30,7 +31,19 @@ std::int64_t ceil_ms(const Timestamp& time) {
   return floor_ms(time) + (time.nanos() % 1'000'000 != 0 ? 1 : 0);
 }
 
+/// `number` came over the wire, where an enum may hold any.
+void check_enum(const char* field, const google::protobuf::EnumDescriptor& type, int number) {
+  if (type.FindValueByNumber(number) == nullptr) {
+    reject(fmt::format("{}: must be one of {}, not an enum value of number {}", field,
+                       enum_choices(type), number));
+  }
+}
+
 void check(const v1::ListTrainingJobsRequest& request) {
+  check_enum("StatusEquals", *v1::TrainingJobStatus::Value_descriptor(), request.status_equals());
+  check_enum("SortBy", *v1::SortBy_descriptor(), request.sort_by());
+  check_enum("SortOrder", *v1::ListTrainingJobsRequest::SortOrder_descriptor(),
+             request.sort_order());
   if (request.max_results() < 0 || request.max_results() > kMostResults) {
     reject(fmt::format("MaxResults: must be 1 to {}, not {}", kMostResults, request.max_results()));
   }

@@ -3,7 +3,6 @@
 #include <set>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "common/error.h"
 #include "job/limits.h"
@@ -211,16 +210,14 @@ class Reader {
 
   void enumerator(const Json& value, Message& message, const FieldDescriptor& field,
                   const std::string& path) {
-    std::vector<std::string> known;
-    for (int i = 0; i < field.enum_type()->value_count(); ++i) {
-      const auto& candidate = *field.enum_type()->value(i);
-      if (candidate.number() == 0) continue;  // "unspecified" is not SageMaker's
-      if (value.is_string() && value.get_ref<const std::string&>() == candidate.name()) {
-        return message.GetReflection()->SetEnum(&message, &field, &candidate);
-      }
-      known.push_back(candidate.name());
+    const auto& type = *field.enum_type();
+    const auto* chosen =
+        value.is_string() ? type.FindValueByName(value.get_ref<const std::string&>()) : nullptr;
+    if (chosen == nullptr || chosen->number() == 0) {  // "unspecified" is not SageMaker's
+      return error(path,
+                   fmt::format("must be one of {}, not {}", enum_choices(type), shown(value)));
     }
-    error(path, fmt::format("must be one of {}, not {}", fmt::join(known, ", "), shown(value)));
+    message.GetReflection()->SetEnum(&message, &field, chosen);
   }
 
   RequestOrErrors& result_;

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "job/nearest.h"
 
@@ -96,6 +97,12 @@ class Walk {
 
   void message(const Message& message, const std::string& path) {
     const auto* descriptor = message.GetDescriptor();
+    const auto& unknown = message.GetReflection()->GetUnknownFields(message);
+    for (int i = 0; i < unknown.field_count(); ++i) {
+      errors_.push_back({path, fmt::format("has a field, number {}, that this version does not "
+                                           "know: are both sides of the same version?",
+                                           unknown.field(i).number())});
+    }
     for (int i = 0; i < descriptor->field_count(); ++i) {
       field(message, *descriptor->field(i), join_path(path, descriptor->field(i)->json_name()));
     }
@@ -156,9 +163,18 @@ class Walk {
         return add(path, limit_problem(field, reflection.GetInt32(message, &field)));
       case FieldDescriptor::CPPTYPE_INT64:
         return add(path, limit_problem(field, reflection.GetInt64(message, &field)));
+      case FieldDescriptor::CPPTYPE_ENUM:
+        return enumerator(reflection.GetEnumValue(message, &field), *field.enum_type(), path);
       default:
-        return;  // enums have no limits
+        return;
     }
+  }
+
+  void enumerator(int number, const google::protobuf::EnumDescriptor& type,
+                  const std::string& path) {
+    if (type.FindValueByNumber(number) != nullptr) return;
+    errors_.push_back({path, fmt::format("must be one of {}, not an enum value of number {}",
+                                         enum_choices(type), number)});
   }
 
   void add(const std::string& path, const std::string& problem, std::string_view prefix = "") {
@@ -187,6 +203,15 @@ std::string limit_problem(const FieldDescriptor& field, std::int64_t value) {
   const Limit* limit = limit_of(field);
   if (limit == nullptr || (value >= limit->min && value <= limit->max)) return {};
   return fmt::format("must be {}, not {}", range_words(*limit, ""), value);
+}
+
+std::string enum_choices(const google::protobuf::EnumDescriptor& type) {
+  std::vector<std::string> names;
+  for (int i = 0; i < type.value_count(); ++i) {
+    // "unspecified" is not SageMaker's.
+    if (type.value(i)->number() != 0) names.push_back(type.value(i)->name());
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 void check_limits(const v1::CreateTrainingJobRequest& request, std::vector<JobError>& errors) {

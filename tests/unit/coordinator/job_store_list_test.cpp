@@ -162,6 +162,15 @@ TEST_F(ListTest, BadRequestsNameTheirField) {
   request = {};
   request.set_name_contains("a%b");
   refused("NameContains", request);
+  request = {};
+  request.set_status_equals(static_cast<Status::Value>(99));
+  refused("StatusEquals", request);
+  request = {};
+  request.set_sort_by(static_cast<v1::SortBy>(99));
+  refused("SortBy", request);
+  request = {};
+  request.set_sort_order(static_cast<List::SortOrder>(-1));
+  refused("SortOrder", request);
   for (const char* token : {"nonsense", "[]", "[\"id; DROP TABLE jobs\",false,\"x\",1]",
                             "[\"created\",false,\"x\",1]", "[\"created\",true,5,1]"}) {
     request = {};

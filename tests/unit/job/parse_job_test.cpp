@@ -177,6 +177,31 @@ TEST(ValidateRequest, IsEnoughForARequestThatCameOverTheWire) {
               ElementsAre("TrainingJobName", "InputDataConfig", "OutputDataConfig"));
 }
 
+TEST(ValidateRequest, AnEnumNumberThatNobodyKnowsIsNoDefault) {
+  v1::CreateTrainingJobRequest request = request_from_json(good_job().dump()).request;
+  request.mutable_algorithm_specification()->set_training_input_mode(
+      static_cast<v1::AlgorithmSpecification::InputMode>(77));
+  request.mutable_input_data_config(1)
+      ->mutable_data_source()
+      ->mutable_s3_data_source()
+      ->set_s3_data_distribution_type(static_cast<v1::S3DataSource::Distribution>(-1));
+  const JobOrErrors result = validate_request(request);
+  EXPECT_THAT(paths(result),
+              ElementsAre("AlgorithmSpecification.TrainingInputMode",
+                          "InputDataConfig[1].DataSource.S3DataSource.S3DataDistributionType"));
+  EXPECT_THAT(to_text(result.errors), HasSubstr("must be one of Pipe, File, FastFile, not an enum "
+                                                "value of number 77"));
+}
+
+TEST(ValidateRequest, AFieldThatOnlyANewerClientKnowsIsNotLeftOut) {
+  v1::CreateTrainingJobRequest request = request_from_json(good_job().dump()).request;
+  auto& config = *request.mutable_resource_config();
+  config.GetReflection()->MutableUnknownFields(&config)->AddVarint(9, 1);
+  const JobOrErrors result = validate_request(request);
+  EXPECT_THAT(paths(result), ElementsAre("ResourceConfig"));
+  EXPECT_THAT(to_text(result.errors), HasSubstr("a field, number 9,"));
+}
+
 TEST(ValidateRequest, ABatchLargerThanMemoryCostsNothingToRefuse) {
   Json json = good_job();
   json["HyperParameters"]["batch_size"] = "9999991";  // a prime
