@@ -95,7 +95,7 @@ class EmbeddedCoordinator::Impl {
     }
   }
 
-  TemporaryFolder folder_{"musher"};
+  TemporaryFolder folder_{"musher-by-hand"};
   JobFile file_;
   Coordinator coordinator_;
   Server server_;

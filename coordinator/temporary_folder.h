@@ -3,26 +3,16 @@
 #include <filesystem>
 #include <string>
 
-#include <stdlib.h>
-
-#include "common/error.h"
-
 namespace musher {
 
 /// A new folder below the system's folder for temporary files, removed with all in it at the end.
+/// Those of the same prefix that a killed process of this user could not remove go first: each is
+/// locked by the process that it belongs to.
 class TemporaryFolder {
  public:
-  explicit TemporaryFolder(const std::string& prefix) {
-    std::string name = (std::filesystem::temp_directory_path() / (prefix + "-XXXXXX")).string();
-    if (::mkdtemp(name.data()) == nullptr) {
-      throw Error(ErrorCode::kUnavailable, name + " can't be made");
-    }
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
+  /// Throws kResourceExhausted where none can be made.
+  explicit TemporaryFolder(const std::string& prefix);
+  ~TemporaryFolder();
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
@@ -30,6 +20,7 @@ class TemporaryFolder {
 
  private:
   std::filesystem::path path_;
+  int lock_ = -1;
 };
 
 }  // namespace musher

@@ -78,7 +78,7 @@ int run(const Command& command, const std::vector<std::string>& words) {
   const JobFile file = read_job_file(path, workers);
   block_stop_signals();
   std::optional<TemporaryFolder> temporary;
-  if (state.empty()) state = temporary.emplace("musher").path();
+  if (state.empty()) state = temporary.emplace("musher-train").path();
   CoordinatorOptions settings = daemon.coordinator(state);
   settings.hosts = {{"localhost", file.job.ranks}};
   settings.die_together = true;

@@ -92,6 +92,13 @@ class MusherTest(unittest.TestCase):
         self.environment |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(self.folder)}
         self.address = None
 
+    def use_own_temporary_folder(self):
+        """From now on what the test's processes make in the folder for temporary files is in self.temporary. A short path of
+        its own, for sockets are made there, whose names may have 107 characters."""
+        self.temporary = Path(tempfile.mkdtemp(prefix="mt-"))
+        self.addCleanup(shutil.rmtree, self.temporary, ignore_errors=True)
+        self.environment |= {"TMPDIR": str(self.temporary)}
+
     # -- servers
 
     def start_s3(self):

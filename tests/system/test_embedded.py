@@ -82,12 +82,16 @@ class Embedded(MusherTest):
         self.assertTrue(self.weights(description), "the model so far is saved")
         self.assert_nothing_runs()
 
-    def test_killed_outright_the_workers_end_too(self):
+    def test_killed_outright_the_workers_end_too_and_the_next_start_removes_what_it_left(self):
+        self.use_own_temporary_folder()
         training = self.start_musher("train", self.write_job(self.job(epochs=100_000)))
         self.wait_until(lambda: re.search(r"each once", training.stderr_path.read_text()), LIMIT, "an epoch is over")
         training.kill()
         training.wait(timeout=10)
         self.assert_nothing_runs(60)
+        self.assertEqual(len(list(self.temporary.iterdir())), 1, "the state of the job that was killed")
+        self.train(self.job("next", epochs=1))
+        self.assertEqual(list(self.temporary.iterdir()), [])
 
     def test_by_hand_with_three_ranks(self):
         path = self.write_job(self.job("by-hand"))

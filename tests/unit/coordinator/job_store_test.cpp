@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <fstream>
-#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/thread.h"
 #include "coordinator/temporary_folder.h"
 #include "support/expect_error.h"
 
@@ -235,9 +235,9 @@ TEST_F(JobStoreTest, ACheckpointIsItsSlicesUntilItIsCommitted) {
 
 TEST_F(JobStoreTest, ThreadsDoNotDisturbEachOther) {
   store_->create(job_named("a"));
-  std::vector<std::thread> threads;
+  std::vector<Thread> threads;
   for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&, t] {
+    threads.emplace_back("store", [&, t] {
       const std::string name = "t" + std::to_string(t);
       store_->create(job_named(name));
       for (int i = 0; i < 10; ++i) {
@@ -247,7 +247,7 @@ TEST_F(JobStoreTest, ThreadsDoNotDisturbEachOther) {
       }
     });
   }
-  for (std::thread& thread : threads) thread.join();
+  for (Thread& thread : threads) thread.join_and_rethrow();
   EXPECT_THAT(store_->notices("a"), SizeIs(40));
   EXPECT_THAT(store_->unfinished(), SizeIs(5));
 }

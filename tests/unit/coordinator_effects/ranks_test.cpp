@@ -2,13 +2,13 @@
 // process.
 
 #include <fstream>
-#include <thread>
 
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
 #include "common/error.h"
+#include "common/thread.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/job_file.h"
 #include "coordinator/server.h"
@@ -72,8 +72,9 @@ class RanksTest : public testing::Test {
   /// Both ranks, joined.
   void join_both() {
     for (int rank : {0, 1}) ranks_.push_back(client(rank, token_));
-    std::jthread other([&] { ranks_[1]->join("h", soon()); });
+    Thread other("rank 1", [&] { ranks_[1]->join("h", soon()); });
     membership_ = ranks_[0]->join("h", soon());
+    other.join_and_rethrow();
   }
 
   std::vector<std::string> notices() {
