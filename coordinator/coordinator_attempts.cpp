@@ -15,6 +15,7 @@
 #include "coordinator/checkpoints.h"
 #include "coordinator/coordinator.h"
 #include "launch/mpirun.h"
+#include "storage/object_store.h"
 
 namespace musher {
 
@@ -41,6 +42,18 @@ void write_secret(const std::filesystem::path& path, const std::string& text) {
   }
 }
 
+/// That the output's bucket is missing should be known before the training, not after it. Who may
+/// write there need not be allowed to list.
+void check_output(const Job& job, const StorageConfig& storage) {
+  try {
+    open_store(job.output, storage)->list(job.name + "/output", [](const auto&) {});
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kPermissionDenied) {
+      throw Error(error.code(), std::string("OutputDataConfig.S3OutputPath: ") + error.what());
+    }
+  }
+}
+
 Preparation make_preparation(const Job& job, std::shared_ptr<const JobChannels> channels,
                              const StorageConfig& storage, const std::filesystem::path& folder,
                              const std::filesystem::path& cache) {
@@ -50,6 +63,7 @@ Preparation make_preparation(const Job& job, std::shared_ptr<const JobChannels> 
     result.channels = channels ? channels
                                : std::make_shared<const JobChannels>(
                                      prepare_channels(job, storage, folder, cache, notice));
+    check_output(job, storage);
     if (job.checkpoints) {
       const auto store = open_store(*job.checkpoints, storage);
       const CheckpointSearch search = find_checkpoints(*store);

@@ -17,6 +17,7 @@ class BadInput(MusherTest):
     def refused(self, job, *pieces, code, arguments=(), environment=None):
         """`musher train` ends with `code`; the last line of stderr holds all pieces; nothing is left."""
         before = self.keys()
+        self.use_own_temporary_folder()
         self.environment |= environment or {}
         done = self.musher("train", self.write_job(job), *arguments)
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
@@ -29,6 +30,8 @@ class BadInput(MusherTest):
             self.assertNotIn(word, done.stderr + done.stdout)
         self.assert_nothing_runs()
         self.assertEqual(self.keys(), before, "objects left behind")
+        self.assertEqual(list(self.temporary.iterdir()), [], "files left behind")
+        return done
 
     # -- the job file: exit code 2, before anything is started
 
@@ -82,6 +85,11 @@ class BadInput(MusherTest):
     def test_a_missing_bucket(self):
         job = make_job("bad", "s3://no-such-bucket/train", f"s3://{BUCKET}/jobs")
         self.refused(job, "s3://no-such-bucket", code=1)
+
+    def test_a_missing_output_bucket_is_found_before_the_training(self):
+        job = make_job("bad", f"s3://{BUCKET}/train", "s3://no-such-bucket/jobs")
+        done = self.refused(job, "S3OutputPath", "no-such-bucket", code=1)
+        self.assertNotIn("epoch 1", done.stderr)
 
     def test_a_wrong_key(self):
         self.refused(self.job(), f"s3://{BUCKET}/train", code=1, environment={"AWS_SECRET_ACCESS_KEY": "wrong"})
