@@ -28,7 +28,8 @@ struct EpochTally {
 /// All that a run's future depends on beside the job and the data. With the flat buffers and the
 /// model's buffers this is the whole state: random choices are functions of (seed, step, rank).
 struct TrainingState {
-  std::uint64_t step = 0;  ///< committed steps since the job's beginning
+  std::uint64_t step = 0;           ///< committed steps since the job's beginning
+  std::uint64_t closed_epochs = 0;  ///< whose end is done: digest reported, validated
   EpochTally tally;
   std::uint64_t samples_trained = 0;  ///< by this rank: the weight of its batch-norm statistics
 };

@@ -12,13 +12,16 @@
 namespace musher {
 
 Evaluation evaluate(Model& model, Pipeline& pipeline, std::uint64_t steps, Collective& collective,
-                    c10::Device device, Deadline deadline) {
+                    c10::Device device, ActivityClock& activity, Deadline deadline) {
   const at::NoGradGuard no_grad;
   model.train(false);
   // loss, correct, samples; on the device until the end, so that no batch waits for the one before.
   at::Tensor sums = at::zeros({3}, at::TensorOptions(at::kDouble).device(device));
   for (std::uint64_t step = 0; step < steps; ++step) {
-    const Batch batch = pipeline.next(deadline);
+    const Batch batch = [&] {
+      const DuringActivity waiting(&activity, Activity::kWaitingForData);
+      return pipeline.next(deadline);
+    }();
     if (batch.samples() == 0) continue;
     const at::Tensor targets = targets_of(batch, device);
     const at::Tensor logits = model.forward(inputs_of(batch, device));
@@ -26,6 +29,7 @@ Evaluation evaluate(Model& model, Pipeline& pipeline, std::uint64_t steps, Colle
     sums[1].add_(logits.argmax(1).eq(targets).sum());
     sums[2].add_(batch.samples());
   }
+  const DuringActivity waiting(&activity, Activity::kWaitingForRanks);
   collective.all_reduce({sums.data_ptr<double>(), 3, DType::kFloat64})->wait(deadline);
   sums = sums.cpu();
   const auto* sum = sums.data_ptr<double>();

@@ -8,6 +8,7 @@
 
 #include "common/deadline.h"
 #include "model/model.h"
+#include "trainer/activity.h"
 #include "trainer/collective/collective.h"
 #include "trainer/input/pipeline.h"
 
@@ -22,7 +23,7 @@ struct Evaluation {
 /// Goes through `steps` batches of the validation channel and sums over ranks. The model is in
 /// evaluation mode meanwhile.
 Evaluation evaluate(Model& model, Pipeline& pipeline, std::uint64_t steps, Collective& collective,
-                    c10::Device device, Deadline deadline);
+                    c10::Device device, ActivityClock& activity, Deadline deadline);
 
 /// While it lives the model's floating-point buffers (batch-norm's running statistics) are the mean
 /// over ranks, weighted by the samples each has trained on; afterwards each rank has its own again,

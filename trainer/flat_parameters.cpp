@@ -42,7 +42,7 @@ std::int64_t FlatParameters::gradient_elements(Model& model, std::int64_t tail) 
 }
 
 FlatParameters::FlatParameters(Model& model, std::int64_t tail, at::Tensor gradients)
-    : slots_(lay_out(model)) {
+    : slots_(lay_out(model)), tail_(tail) {
   const auto options = slots_.front().parameter.options().requires_grad(false);
   values_ = at::zeros({end_of(slots_)}, options);
   gradients_ =

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -28,22 +29,29 @@ class FlatParameters {
   /// Moves the model's parameters that require gradients into the flat buffer; their `.data` become
   /// views of it. `gradients` may give the memory for the gradients (at least gradient_elements()
   /// float32, zeroed by the caller, alive as long as this), for a collective that wants it in a
-  /// place of its own. kInvalidArgument for a parameter that is not float32.
+  /// place of its own; an empty tensor where set_gradients() will give it before it is needed.
+  /// kInvalidArgument for a parameter that is not float32.
   FlatParameters(Model& model, std::int64_t tail, at::Tensor gradients = {});
 
   /// Elements that the gradient buffer of `model` needs, tail included.
   static std::int64_t gradient_elements(Model& model, std::int64_t tail);
+
+  /// Other memory for the gradients, as in the constructor; what was in them is lost.
+  void set_gradients(at::Tensor gradients) { gradients_ = std::move(gradients); }
 
   const std::vector<ParameterSlot>& slots() const { return slots_; }
   /// Elements of values(), gaps included.
   std::int64_t size() const { return values_.numel(); }
   const at::Tensor& values() const { return values_; }        ///< [size()] float32
   const at::Tensor& gradients() const { return gradients_; }  ///< [size() + tail] float32
+  /// Elements of gradients().
+  std::int64_t gradient_size() const { return size() + tail_; }
   at::Tensor gradient_values() const { return gradients_.narrow(0, 0, size()); }
-  at::Tensor tail() const { return gradients_.narrow(0, size(), gradients_.numel() - size()); }
+  at::Tensor tail() const { return gradients_.narrow(0, size(), tail_); }
 
  private:
   std::vector<ParameterSlot> slots_;
+  std::int64_t tail_;
   at::Tensor values_;
   at::Tensor gradients_;
 };

@@ -35,7 +35,7 @@ GradientReducer::GradientReducer(FlatParameters& parameters, std::int64_t bucket
     torch::autograd::impl::set_post_acc_grad_hooks(slots[i].parameter,
                                                    std::make_unique<Hook>(*this, i));
   }
-  buckets_.back().end = parameters.gradients().numel();
+  buckets_.back().end = parameters.gradient_size();
   filled_.resize(slots.size());
 }
 

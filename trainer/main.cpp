@@ -1,11 +1,12 @@
 // musher-trainer: one rank of a training job, as mpirun starts it.
 
-#include <array>
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <new>
 #include <optional>
 #include <string>
 #include <thread>
@@ -14,18 +15,23 @@
 #include <signal.h>
 
 #include "common/error.h"
+#include "common/temporary_file.h"
 #include "coordinator/embedded.h"
 #include "storage/config.h"
 #include "trainer/client/coordinator_client.h"
 #include "trainer/collective/mpi.h"
+#include "trainer/collective/mpi_newcomer.h"
 #include "trainer/options.h"
 #include "trainer/run.h"
+#include "trainer/tagged_output.h"
 
 namespace musher {
 namespace {
 
 constexpr auto kStartTimeout = std::chrono::seconds(60);
 constexpr auto kEndTimeout = std::chrono::seconds(30);
+constexpr auto kEnterTimeout = std::chrono::minutes(10);
+constexpr auto kFinalizeTimeout = std::chrono::seconds(3);
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
 
@@ -124,32 +130,69 @@ void report_failure(CoordinatorClient& client, int rank, const std::string& what
   }
 }
 
-int run(const TrainerOptions& options, const MpiRuntime& mpi,
-        const std::atomic<bool>& stop_signal) {
+/// How this process is to leave.
+struct End {
+  int code = 0;
+  bool at_once = false;  ///< others of MPI's world go on: MPI_Finalize would wait for them
+};
+
+/// A rank that others have started beside training.
+End run_newcomer(const TrainerOptions& options, const MpiRuntime& mpi,
+                 const std::atomic<bool>& stop_signal) {
+  Applicant applicant;
+  RankIdentity identity{options.job_name, options.attempt, options.newcomer, mpi.world_size(),
+                        read_token(options.token_file)};
+  CoordinatorClient client(options.coordinator, identity);
+  const RankRole role{options.newcomer, std::max(0, options.gpu), /*newcomer=*/true};
+  const auto enter = [&] { return applicant.enter({}, Deadline::after(kEnterTimeout)); };
+  const Outcome outcome = run_rank(options, role, enter, client, stop_signal);
+  return {0, outcome == Outcome::kLeft};
+}
+
+End run(TrainerOptions options, const MpiRuntime& mpi, const std::atomic<bool>& stop_signal) {
   auto world = make_mpi_collective(mpi, {}, Deadline::after(kStartTimeout));
   std::unique_ptr<EmbeddedCoordinator> coordinator;
+  const TemporaryFile token;  // of a run by hand, for newcomers
   std::optional<Rendezvous> rendezvous;
   if (options.job_file.empty()) {
     rendezvous = given_rendezvous(options, mpi);
   } else {
     rendezvous = hand_made_rendezvous(options, mpi, *world, coordinator);
-    if (!rendezvous) return kExitUsage;
+    if (!rendezvous) return {kExitUsage};
+    options.coordinator = rendezvous->address;
+    options.job_name = rendezvous->identity.job;
+    options.attempt = rendezvous->identity.attempt;
+    options.token_file = token.path();
+    std::ofstream(token.path()) << rendezvous->identity.token << "\n";
   }
 
   CoordinatorClient client(rendezvous->address, rendezvous->identity);
-  bool failed = false;
+  End end;
   try {
-    run_rank(options, world, client, stop_signal);
-  } catch (const std::exception& error) {
-    failed = true;
+    const RankRole role{mpi.world_rank(), mpi.local_rank()};
+    const auto enter = [&] { return std::move(world); };
+    end.at_once = run_rank(options, role, enter, client, stop_signal) == Outcome::kLeft;
+  } catch (const PeerFailure& failure) {
+    // The attempt is lost, not the job: the coordinator learns of it from this process's end.
+    std::cerr << "musher-trainer: rank " << mpi.world_rank()
+              << ": the ranks did not find together again: " << failure.what() << std::endl;
+    end = {kExitFailed, true};
+  } catch (const Error& error) {
     report_failure(client, mpi.world_rank(), error.what());
-    if (world) world->abort();
+    end = {kExitFailed, true};
   }
   if (coordinator) {
     coordinator->wait_over(Deadline::after(kEndTimeout));
-    return coordinator->exit_code();
+    end.code = coordinator->exit_code();
   }
-  return failed ? kExitFailed : 0;
+  return end;
+}
+
+/// A thread may be stuck in MPI for good, and static destructors would wait for it.
+[[noreturn]] void leave(int code) {
+  std::cout.flush();
+  std::fflush(nullptr);
+  std::_Exit(code);
 }
 
 }  // namespace
@@ -158,27 +201,32 @@ int run(const TrainerOptions& options, const MpiRuntime& mpi,
 int main(int argc, char** argv) {
   using namespace musher;
   int code = kExitFailed;
-  bool finalized = true;
+  bool finalized = false;
   try {
     const auto options = parse_trainer_options(argc, argv);
     if (!options) return 0;
     const StopSignal stop;
+    std::optional<TaggedOutput> tagged;
+    if (options->newcomer >= 0) tagged.emplace(options->newcomer);
     MpiRuntime mpi;
-    code = run(*options, mpi, stop.flag());
-    finalized = mpi.finalize(Deadline::after(std::chrono::seconds(code == 0 ? 10 : 2)));
+    const End end = mpi.is_newcomer() ? run_newcomer(*options, mpi, stop.flag())
+                                      : run(*options, mpi, stop.flag());
+    code = end.code;
+    if (!end.at_once) finalized = mpi.finalize(Deadline::after(kFinalizeTimeout));
+    if (!finalized) {
+      tagged.reset();
+      leave(code);
+    }
   } catch (const Error& error) {
     std::cerr << "musher-trainer: " << error.what() << std::endl;
     code = error.code() == ErrorCode::kInvalidArgument ? kExitUsage : kExitFailed;
-    finalized = false;
+  } catch (const std::bad_alloc&) {
+    // As if the kernel had ended it: the other ranks go on, and nobody takes it for the job's
+    // fault.
+    std::cerr << "musher-trainer: out of memory" << std::endl;
   } catch (const std::exception& error) {
     std::cerr << "musher-trainer: " << error.what() << std::endl;
-    finalized = false;
   }
-  if (!finalized) {
-    // A thread may be stuck in MPI for good, and static destructors would wait for it.
-    std::cout.flush();
-    std::fflush(nullptr);
-    std::_Exit(code);
-  }
+  if (!finalized) leave(code);
   return code;
 }

@@ -1,5 +1,6 @@
 #include "trainer/options.h"
 
+#include <filesystem>
 #include <iostream>
 
 #include <boost/program_options.hpp>
@@ -40,6 +41,9 @@ std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const*
       "size of a gradient bucket (default 4)");
   add("step-timeout", po::value(&options.step_timeout_seconds)->value_name("SECONDS"),
       "how long a step may wait for data or peers (default 600)");
+  add("newcomer", po::value(&options.newcomer)->value_name("RANK"),
+      "of a rank that another one starts beside training: its number");
+  add("gpu", po::value(&options.gpu)->value_name("N"), "of a newcomer: the GPU to use");
   try {
     po::variables_map map;
     po::store(po::command_line_parser(argc, argv).options(description).run(), map);
@@ -62,6 +66,7 @@ std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const*
     throw Error(ErrorCode::kInvalidArgument,
                 "--device must be auto, cpu or gpu, not \"" + options.device + "\"");
   }
+  options.program = std::filesystem::read_symlink("/proc/self/exe").string();
   return options;
 }
 

@@ -1,19 +1,28 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 
-#include "storage/config.h"
 #include "trainer/client/coordinator_client.h"
 #include "trainer/collective/collective.h"
 #include "trainer/options.h"
 
 namespace musher {
 
-/// One rank's whole run: from membership to the artifact. `world` joins the ranks over MPI; on GPUs
+/// What a rank is within its attempt.
+struct RankRole {
+  int member = 0;
+  int local_rank = 0;     ///< among the ranks of its host: the GPU to use
+  bool newcomer = false;  ///< started beside training
+};
+
+/// One rank's whole run: from membership to the artifact. `enter` gives the collective over MPI,
+/// once all that needs no other rank is built; null: this newcomer is not wanted after all. On GPUs
 /// gradients go over NCCL beside it. Reports its end to the coordinator unless it throws: then the
 /// caller reports the failure. Returns how it ended.
-Outcome run_rank(const TrainerOptions& options, std::unique_ptr<Collective>& world,
+Outcome run_rank(const TrainerOptions& options, const RankRole& role,
+                 const std::function<std::unique_ptr<Collective>()>& enter,
                  CoordinatorClient& client, const std::atomic<bool>& stop_signal);
 
 }  // namespace musher

@@ -12,6 +12,8 @@ constexpr std::size_t kUndecodableDigest = 12;
 constexpr std::size_t kStop = 20;
 constexpr std::size_t kCheckpoint = 21;
 constexpr std::size_t kCheckpointBusy = 22;
+constexpr std::size_t kLeave = 23;
+constexpr std::size_t kNewcomer = 24;
 
 void write_sum(std::uint64_t sum, std::span<float> out) {
   const auto pieces = split_digest(sum);
@@ -35,6 +37,8 @@ void StepVector::write(std::span<float> out) const {
   out[kStop] = static_cast<float>(stop);
   out[kCheckpoint] = static_cast<float>(checkpoint);
   out[kCheckpointBusy] = static_cast<float>(checkpoint_busy);
+  out[kLeave] = static_cast<float>(leave);
+  out[kNewcomer] = static_cast<float>(newcomer);
 }
 
 StepVector StepVector::read(std::span<const float> reduced) {
@@ -48,6 +52,8 @@ StepVector StepVector::read(std::span<const float> reduced) {
   vector.stop = static_cast<int>(reduced[kStop]);
   vector.checkpoint = static_cast<int>(reduced[kCheckpoint]);
   vector.checkpoint_busy = static_cast<int>(reduced[kCheckpointBusy]);
+  vector.leave = static_cast<int>(reduced[kLeave]);
+  vector.newcomer = static_cast<int>(reduced[kNewcomer]);
   return vector;
 }
 

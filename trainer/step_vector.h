@@ -24,6 +24,8 @@ struct StepVector {
   int stop = 0;             ///< end after this step
   int checkpoint = 0;       ///< save after this step
   int checkpoint_busy = 0;  ///< still writing the one before: none can be started now
+  int leave = 0;            ///< go, after this step
+  int newcomer = 0;         ///< one waits to be taken in, after this step
 
   /// All but loss_sum and correct, which the engine writes on the device. `out` has kElements.
   void write(std::span<float> out) const;

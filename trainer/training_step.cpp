@@ -91,7 +91,10 @@ StepVector TrainingStep::run(const Batch& batch, const StepVector& mine, double 
   if (has_samples) forward_backward(batch);
 
   auto mark = Clock::now();
-  reducer_.finish(deadline);
+  {
+    const DuringActivity waiting(options_.activity, Activity::kWaitingForRanks);
+    reducer_.finish(deadline);
+  }
   lap(mark, times_.reduce);
 
   const at::Tensor reduced = parameters_.tail().cpu();

@@ -8,6 +8,7 @@
 #include "common/deadline.h"
 #include "job/job.h"
 #include "model/model.h"
+#include "trainer/activity.h"
 #include "trainer/collective/collective.h"
 #include "trainer/flat_parameters.h"
 #include "trainer/gradient_reducer.h"
@@ -32,7 +33,8 @@ class TrainingStep {
   struct Options {
     c10::Device device = c10::Device(c10::kCPU);
     std::int64_t bucket_bytes = 4 << 20;
-    at::Tensor gradient_memory;  ///< see FlatParameters; undefined: of its own
+    at::Tensor gradient_memory;         ///< see FlatParameters; undefined: of its own
+    ActivityClock* activity = nullptr;  ///< told while it waits for the other ranks
   };
 
   /// `model` must outlive it. The model is moved to the device.

@@ -7,6 +7,7 @@
 #include <exception>
 #include <limits>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -111,12 +112,35 @@ class Pipeline::Impl {
     std::lock_guard lock(mutex_);
     return std::chrono::duration<double>(waited_).count();
   }
+  double silent_seconds() const;
 
  private:
   using Lock = std::unique_lock<std::mutex>;
 
+  using Clock = std::chrono::steady_clock;
+
   void stop();
   void fail(std::uint64_t step);
+
+  /// Runs `call`, of the store or the source, without the lock.
+  template <typename Call>
+  auto unlocked(Lock& lock, Call call) {
+    const auto begun = calls_.insert(Clock::now());
+    lock.unlock();
+    const auto ended = [&] {
+      if (!lock.owns_lock()) lock.lock();
+      calls_.erase(begun);
+      last_sign_ = Clock::now();
+    };
+    try {
+      auto result = call();
+      ended();
+      return result;
+    } catch (...) {
+      ended();
+      throw;
+    }
+  }
 
   void plan_steps();
   bool may_plan() const;
@@ -158,9 +182,18 @@ class Pipeline::Impl {
       kNoStep;       // the earliest step that can't be made; nothing from there on is worked on
   Failure failure_;  // why
   std::chrono::steady_clock::duration waited_{};
+  Clock::time_point last_sign_ = Clock::now();  // of life
+  std::multiset<Clock::time_point> calls_;      // when those under way began
 
   std::vector<Thread> threads_;
 };
+
+double Pipeline::Impl::silent_seconds() const {
+  std::lock_guard lock(mutex_);
+  const auto now = Clock::now();
+  const bool calls = !calls_.empty() && now - *calls_.rbegin() < options_.longest_call;
+  return calls ? 0 : std::chrono::duration<double>(now - last_sign_).count();
+}
 
 void Pipeline::Impl::stop() {
   {
@@ -220,13 +253,9 @@ void Pipeline::Impl::plan_steps() {
     plan_wake_.wait(lock, [&] { return stopping_ || may_plan(); });
     if (stopping_ || failed_step_ != kNoStep) return;
     const std::uint64_t number = planner_.next_step();
-    lock.unlock();
     try {
-      StepPlan plan = planner_.next();
-      lock.lock();
-      append(std::move(plan));
+      append(unlocked(lock, [&] { return planner_.next(); }));
     } catch (...) {
-      if (!lock.owns_lock()) lock.lock();
       fail(number);
       return;
     }
@@ -289,10 +318,10 @@ bool Pipeline::Impl::may_fetch() const {
 
 void Pipeline::Impl::fetch(Lock& lock, Chunk& chunk) {
   chunk_bytes_ += chunk.length;
-  lock.unlock();
-  if (chunk.length > 0) chunk.cut(store_.read(chunk.object, chunk.offset, chunk.length));
-  const std::uint64_t kept = chunk.piece_bytes();
-  lock.lock();
+  const std::uint64_t kept = unlocked(lock, [&] {
+    if (chunk.length > 0) chunk.cut(store_.read(chunk.object, chunk.offset, chunk.length));
+    return chunk.piece_bytes();
+  });
   chunk_bytes_ += kept;
   chunk_bytes_ -= chunk.length;
   chunk.ready = true;
@@ -347,6 +376,7 @@ void Pipeline::Impl::decode_some(Lock& lock, Step& step) {
   lock.unlock();
   const std::uint64_t freed = step.work.decode(begin, end);
   lock.lock();
+  last_sign_ = Clock::now();
   chunk_bytes_ -= freed;
   step.unfinished -= end - begin;
   fetch_wake_.notify_all();
@@ -366,6 +396,10 @@ Pipeline::~Pipeline() = default;
 
 Batch Pipeline::next(Deadline deadline) {
   return impl_->next(deadline);
+}
+
+double Pipeline::silent_seconds() const {
+  return impl_->silent_seconds();
 }
 
 double Pipeline::waited_seconds() const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -44,6 +45,9 @@ struct PipelineOptions {
   std::size_t fetch_threads = 4;  ///< that wait for the store
   std::uint64_t prefetch_bytes =
       256 << 20;  ///< of fetched but undecoded chunks and finished batches together
+  /// A call of the store or the source under way is a sign of life for that long: it has time
+  /// limits of its own.
+  std::chrono::milliseconds longest_call{300'000};
 };
 
 /// Fetches, decodes and batches the samples of one rank in threads beside the caller, ahead of it
@@ -64,6 +68,9 @@ class Pipeline {
 
   /// Seconds that next() has waited in all: the input's share of the step.
   double waited_seconds() const;
+
+  /// How long no thread has got anywhere with what next() waits for. Safe from any thread.
+  double silent_seconds() const;
 
  private:
   class Impl;

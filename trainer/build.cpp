@@ -1,0 +1,105 @@
+#include "trainer/build.h"
+
+#include <fstream>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "common/error.h"
+#include "common/temporary_file.h"
+#include "model/artifact.h"
+#include "model/weights.h"
+#include "storage/object_store.h"
+#include "trainer/input/image_decoder.h"
+
+namespace musher {
+namespace {
+
+/// The whole object at `uri`: its folder opened as a store.
+std::vector<std::byte> read_uri(const std::string& text, const StorageConfig& storage) {
+  const Uri uri = Uri::parse(text);
+  const std::size_t slash = uri.path.rfind('/');
+  Uri folder = uri;
+  folder.path = slash == std::string::npos ? "" : uri.path.substr(0, slash);
+  return open_store(folder, storage)
+      ->read(slash == std::string::npos ? uri.path : uri.path.substr(slash + 1));
+}
+
+std::string metrics_json(std::uint64_t step, bool stopped,
+                         const std::vector<MetricPoint>& metrics) {
+  nlohmann::ordered_json json = {{"step", step}, {"stopped", stopped}};
+  for (const MetricPoint& point : metrics) json["metrics"][point.name] = point.value;
+  return json.dump(2);
+}
+
+std::string preprocessing_json(const Hyperparameters& hyper) {
+  const ImageTransform transform = evaluation_transform(hyper);
+  const nlohmann::ordered_json json = {{"format", "image"},
+                                       {"size", transform.size},
+                                       {"channels", transform.channels},
+                                       {"mean", transform.mean},
+                                       {"std", transform.std}};
+  return json.dump(2);
+}
+
+}  // namespace
+
+std::unique_ptr<Model> build_model(const Membership& membership) {
+  const Hyperparameters& hyper = membership.job.hyperparameters;
+  ModelSpec spec;
+  spec.name = hyper.model;
+  spec.classes = hyper.num_classes > 0 ? hyper.num_classes
+                                       : static_cast<std::int64_t>(membership.classes.size());
+  spec.input_shape = {hyper.image_channels, hyper.image_size, hyper.image_size};
+  spec.seed = hyper.seed;
+  std::unique_ptr<Model> model;
+  if (hyper.model.find("://") != std::string::npos) {
+    const TemporaryFile file;
+    const auto bytes = read_uri(hyper.model, membership.storage);
+    std::ofstream(file.path(), std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
+    spec.name = file.path();
+    try {
+      model = make_model(spec);
+    } catch (const Error& error) {
+      throw Error(error.code(), hyper.model + ": " + error.what());
+    }
+  } else {
+    model = make_model(spec);
+  }
+  if (!hyper.initial_weights.empty()) {
+    const auto bytes = read_uri(hyper.initial_weights, membership.storage);
+    load_weights(*model, from_safetensors(bytes, hyper.initial_weights), hyper.initial_weights);
+  }
+  return model;
+}
+
+CheckpointIdentity checkpoint_identity(const Membership& membership, std::uint64_t fingerprint,
+                                       const FlatParameters& parameters) {
+  const Hyperparameters& hyper = membership.job.hyperparameters;
+  CheckpointIdentity identity;
+  identity.model = fingerprint;
+  identity.data = membership.train.fingerprint;
+  identity.parameters = parameters.size();
+  identity.batch_size = hyper.batch_size;
+  identity.virtual_workers = static_cast<std::int64_t>(membership.virtual_worker_rank.size());
+  identity.seed = hyper.seed;
+  identity.optimizer = hyper.optimizer == OptimizerKind::kSgd ? "sgd" : "adamw";
+  return identity;
+}
+
+void save_artifact(const Membership& membership, Model& model, std::uint64_t step, bool stopped,
+                   const std::vector<MetricPoint>& metrics) {
+  const Hyperparameters& hyper = membership.job.hyperparameters;
+  ArtifactContents contents;
+  contents.model_name = hyper.model;
+  contents.input_shape = {hyper.image_channels, hyper.image_size, hyper.image_size};
+  contents.classes = membership.classes;
+  contents.preprocessing_json = preprocessing_json(hyper);
+  contents.metrics_json = metrics_json(step, stopped, metrics);
+  const auto store = open_store(membership.job.output, membership.storage);
+  write_artifact(*store, membership.job.name + "/output/model.tar.gz", model, contents);
+}
+
+}  // namespace musher

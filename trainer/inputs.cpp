@@ -1,0 +1,100 @@
+#include "trainer/inputs.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "dataset/deal.h"
+#include "trainer/input/image_decoder.h"
+
+namespace musher {
+namespace {
+
+constexpr auto kCallTimeout = std::chrono::minutes(5);
+
+/// What of a channel this rank reads, asked of the coordinator.
+PlanSource plan_source(CoordinatorClient& client, const std::string& channel) {
+  return {[&client, channel](std::uint64_t epoch) {
+            return client.assignment(channel, epoch, Deadline::after(kCallTimeout)).shares;
+          },
+          [&client, channel](std::vector<std::uint32_t> shards) {
+            return client.shards(channel, shards, Deadline::after(kCallTimeout));
+          }};
+}
+
+PipelineOptions pipeline_options(const Membership& membership, const ChannelSummary& channel) {
+  const Hyperparameters& hyper = membership.job.hyperparameters;
+  PipelineOptions options;
+  options.deal.virtual_workers = static_cast<std::uint32_t>(membership.virtual_worker_rank.size());
+  options.deal.seed = hyper.seed;
+  options.deal.window = channel.window;
+  options.samples_per_virtual_worker =
+      static_cast<std::uint64_t>(hyper.batch_size) / options.deal.virtual_workers;
+  options.steps_per_epoch = steps_per_epoch(channel.samples, options.deal.virtual_workers,
+                                            options.samples_per_virtual_worker);
+  options.end_step = options.steps_per_epoch * static_cast<std::uint64_t>(hyper.epochs);
+  options.classes = hyper.num_classes > 0 ? hyper.num_classes
+                                          : static_cast<std::int64_t>(membership.classes.size());
+  options.threads = static_cast<std::size_t>(hyper.data_threads);
+  options.prefetch_bytes = static_cast<std::uint64_t>(hyper.prefetch_bytes);
+  const StorageConfig& storage = membership.storage;
+  options.longest_call = std::max<std::chrono::milliseconds>(
+      kCallTimeout, storage.retry_limit + 2 * storage.request_timeout);
+  return options;
+}
+
+}  // namespace
+
+Inputs::Inputs(const Membership& membership, CoordinatorClient& client)
+    : client_(client),
+      train_store_(open_store(membership.job.train.uri, membership.storage)),
+      train_decoder_(make_image_decoder(train_transform(membership.job.hyperparameters))),
+      train_options_(pipeline_options(membership, membership.train)) {
+  if (const auto seed = membership.job.train.shuffle_seed) {
+    train_options_.deal.seed = static_cast<std::uint64_t>(*seed);
+  }
+  if (!membership.validation) return;
+  validation_store_ = open_store(membership.job.validation->uri, membership.storage);
+  validation_decoder_ = make_image_decoder(evaluation_transform(membership.job.hyperparameters));
+  validation_options_ = pipeline_options(membership, *membership.validation);
+  validation_options_.deal.shuffle = false;
+}
+
+Inputs::~Inputs() = default;
+
+void Inputs::retire(std::unique_ptr<Pipeline>& pipeline) {
+  std::shared_ptr<Pipeline> old;
+  {
+    const std::lock_guard lock(mutex_);
+    old = std::move(pipeline);
+  }
+  // Its threads may wait long for an object store.
+  if (old) retired_.emplace_back("input-retire", [old = std::move(old)]() mutable { old.reset(); });
+}
+
+void Inputs::rebuild(const TrainingState& state) {
+  retire(train_);
+  retire(validation_);
+  train_options_.first_step = std::min(state.step, train_options_.end_step);
+  auto train = std::make_unique<Pipeline>(*train_store_, *train_decoder_,
+                                          plan_source(client_, "train"), train_options_);
+  std::unique_ptr<Pipeline> validation;
+  if (validation_store_) {
+    validation_options_.first_step = std::min(
+        state.closed_epochs * validation_options_.steps_per_epoch, validation_options_.end_step);
+    validation =
+        std::make_unique<Pipeline>(*validation_store_, *validation_decoder_,
+                                   plan_source(client_, "validation"), validation_options_);
+  }
+  const std::lock_guard lock(mutex_);
+  train_ = std::move(train);
+  validation_ = std::move(validation);
+}
+
+double Inputs::silent_seconds() const {
+  const std::lock_guard lock(mutex_);
+  if (!train_) return 0;
+  const double train = train_->silent_seconds();
+  return validation_ ? std::min(train, validation_->silent_seconds()) : train;
+}
+
+}  // namespace musher
