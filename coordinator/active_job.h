@@ -17,6 +17,8 @@
 #include "coordinator/job_log.h"
 #include "coordinator/job_store.h"
 #include "coordinator/membership.h"
+#include "coordinator/newcomers.h"
+#include "coordinator/process.h"
 #include "job/job.h"
 
 namespace musher {
@@ -27,12 +29,10 @@ struct RankLife {
   bool joined = false;                ///< it was answered, so it sends heartbeats
   v1::ReportRequest::Phase phase = v1::ReportRequest::STARTING;
   std::uint64_t step = 0;
-};
-
-/// A rank that was lost by itself: the first cause of an attempt's end.
-struct LostRank {
-  int rank = 0;
-  std::string what;  ///< `was killed by signal 9 (Killed)`, `hung: no heartbeat for 30 s`
+  v1::ReportRequest::Activity activity = v1::ReportRequest::UNKNOWN;
+  std::chrono::milliseconds activity_for{0};  ///< without a sign of life
+  /// Where it runs on this machine, and is not this process: by which it can be killed.
+  std::optional<ProcessIdentity> process;
 };
 
 /// What an attempt needs beside its processes; made in a thread while they start.
@@ -72,14 +72,19 @@ struct ActiveJob {
   std::optional<AttemptMembership> membership;
   std::map<int, RankLife> ranks;
   Deadline::Clock::time_point started;
-  std::optional<LostRank> lost;
+  Newcomers newcomers;
+  std::map<int, NewcomerRecord> newcomer_records;  ///< all of the attempt, as stored
+  std::set<int> leaving;                           ///< members that are told to leave
+  /// When the members of the present generation were told to give their collective up.
+  std::optional<Deadline::Clock::time_point> regroup_asked;
   bool killed = false;                 ///< by the coordinator: what ends now says nothing
+  std::string why_killed;              ///< where no rank's loss says it
   std::optional<AttemptEnded> ending;  ///< no process of it is left, and the store has to learn it
   bool over_soon = false;              ///< ranks started by hand: the attempt is to be called ended
   bool stop = false;
   std::string failure;
 
-  // Of rank 0's newest report.
+  // Of the leader's newest report.
   v1::ReportRequest latest;
   std::size_t pruned = 0;  ///< checkpoints of this job that were removed by this process
 

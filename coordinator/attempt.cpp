@@ -132,7 +132,11 @@ void Attempt::read_output() {
     if (lines.empty()) continue;
     listener_.output(lines);
     for (const OutputLine& line : lines) {
-      if (line.line.kind == MpirunLine::Kind::kExit) listener_.rank_ended(line.line.exit);
+      RankExit exit = line.line.exit;
+      if (line.line.kind == MpirunLine::Kind::kGone) gone_[{exit.job, exit.rank}] = exit.pid;
+      if (line.line.kind != MpirunLine::Kind::kExit) continue;
+      exit.pid = gone_[{exit.job, exit.rank}];
+      listener_.rank_ended(exit);
     }
   }
 }

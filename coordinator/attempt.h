@@ -73,6 +73,7 @@ class Attempt {
   FileDescriptor file_;
   std::uint64_t offset_ = 0;
   std::string partial_;
+  std::map<std::pair<int, int>, std::int64_t> gone_;  // pid of a process that ended, by its name
   std::atomic<bool> kill_wanted_ = false;
 
   std::mutex mutex_;

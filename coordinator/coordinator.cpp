@@ -205,6 +205,9 @@ v1::JobProgress Coordinator::progress(const std::string& name, std::size_t first
   }
   if (const auto generation = store_.newest_generation(name)) {
     progress.set_generation(generation->number);
+    if (record.state.attempt_started && generation->attempt == record.state.attempt) {
+      progress.set_ranks(static_cast<int>(record.state.members.size()));
+    }
   }
   progress.set_epoch(latest.epoch());
   progress.set_step(latest.step());

@@ -34,6 +34,8 @@ struct CoordinatorOptions {
   std::string trainer;  ///< path of musher-trainer
   Grace grace;
   std::chrono::milliseconds join_limit{120'000};  ///< for all ranks of an attempt to join
+  /// For the others to go on after a rank died; the attempt ends when they do not.
+  std::chrono::milliseconds regroup_limit{60'000};
   double heartbeat_seconds = 1;
   bool die_together = false;    ///< mpirun ends when this process does
   bool ranks_are_here = false;  ///< they were started by hand: no mpirun is started or killed
@@ -80,6 +82,7 @@ class Coordinator {
   v1::Assignment assignment(const v1::AssignmentRequest& request);
   /// The channels of the job, for GetShards; null for a stale caller.
   std::shared_ptr<const JobChannels> channels(const v1::RankId& id);
+  v1::RegroupReply regroup(const v1::RegroupRequest& request);
   v1::ReportReply report(const v1::ReportRequest& request);
   v1::SliceReply slice(const v1::SliceReport& report);
   v1::FinishReply finish(const v1::FinishRequest& request);
@@ -112,7 +115,6 @@ class Coordinator {
   void perform(const JobPtr& job, const Action& action);
   void add_notice(const JobPtr& job, const std::string& text);
   void log_line(const JobPtr& job, const std::string& text);
-  void find_hung_ranks(const JobPtr& job);
 
   // coordinator_attempts.cpp
   std::filesystem::path job_folder(const std::string& name) const;
@@ -124,21 +126,44 @@ class Coordinator {
   void prepare(const JobPtr& job);
   void retire(Helper& helper);
   void prepared(const std::string& name, std::uint64_t attempt, Preparation preparation);  // (free)
-  void lose_rank(const JobPtr& job, int rank, const std::string& what);
-  void rank_ended(const std::string& name, std::uint64_t attempt, const RankExit& exit);  // (free)
-  void attempt_ended(const std::string& name, std::uint64_t attempt);                     // (free)
+  void attempt_ended(const std::string& name, std::uint64_t attempt);                      // (free)
+  std::string end_reason(const JobPtr& job, std::optional<int> lost);
   void end_attempt(const JobPtr& job);
   void settle_attempt(const JobPtr& job);
   void kill_attempt(const JobPtr& job);
 
   // coordinator_ranks.cpp
+  Standing stand(const v1::RankId& id, const char* call, JobPtr& job);
   JobPtr current(const v1::RankId& id, const char* call);
-  v1::JoinReply join_reply(const JobPtr& job, int rank);
+  void take_join(const JobPtr& job, const v1::JoinRequest& request);
+  v1::JoinReply join_reply(const JobPtr& job);
+  void take_signs(const JobPtr& job, const v1::ReportRequest& request);
+  void give_directives(const JobPtr& job, int rank, v1::ReportReply& reply);
   void take_report(const JobPtr& job, const v1::ReportRequest& request);
   void add_validation_notice(const JobPtr& job, const v1::ReportRequest& request);
   void name_undecodable(const JobPtr& job, const v1::EpochReport& epoch);
   void take_epoch(const JobPtr& job, const v1::EpochReport& epoch, const Digest& whole);
   void commit(const JobPtr& job, const std::vector<SliceRecord>& slices, Lock& lock);
+
+  // coordinator_recovery.cpp
+  void take_generation(const JobPtr& job, const Regrouping& answer, const std::string& cause);
+  void restore_membership(const JobPtr& job, const AttemptRecord& record);
+  void tell_recovery(const JobPtr& job, const v1::Recovery& recovery);
+  void tell_rest(const JobPtr& job);
+  void lose_rank(const JobPtr& job, int rank, const std::string& what, bool fatal = false);
+  void rank_ended(const std::string& name, std::uint64_t attempt, const RankExit& exit);  // (free)
+  void watch_ranks(const JobPtr& job);
+  void watch_joins(const JobPtr& job, Deadline::Clock::time_point now);
+  bool kill_rank(const JobPtr& job, int rank);
+  std::optional<ProcessIdentity> process_of(const ActiveJob& job, const Member& member) const;
+
+  // coordinator_size.cpp
+  void keep_size(const JobPtr& job);
+  void save_newcomer(const JobPtr& job, const NewcomerRecord& newcomer);
+  void end_newcomer(const JobPtr& job, int rank);
+  void give_up_newcomer(const JobPtr& job, int rank, const std::string& why);
+  void drop_newcomers(const JobPtr& job, std::size_t keep);
+  void watch_newcomers(const JobPtr& job, Deadline::Clock::time_point now);
 
   const CoordinatorOptions options_;
   const Logger logger_;

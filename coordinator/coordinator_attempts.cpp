@@ -95,16 +95,17 @@ void Coordinator::start_attempt(const JobPtr& job) {
   record.placement = job->placement;
   record.started = wall_now();
   store_.save_attempt(job->name(), record);
-  job->membership = AttemptMembership{record.attempt,
-                                      record.token,
-                                      job->state().ranks,
-                                      static_cast<int>(job->job.hyperparameters.virtual_workers),
-                                      {},
-                                      {}};
+  job->membership = AttemptMembership{record.attempt, record.token, job->state().ranks,
+                                      static_cast<int>(job->job.hyperparameters.virtual_workers)};
+  job->newcomers = {};
+  job->newcomer_records.clear();
+  job->newcomers.next_rank = job->state().ranks;
+  job->leaving.clear();
+  job->regroup_asked.reset();
   job->ranks.clear();
   job->started = Deadline::Clock::now();
-  job->lost.reset();
   job->killed = false;
+  job->why_killed.clear();
   job->failure.clear();
   job->prepared = false;
   prepare(job);
@@ -189,20 +190,7 @@ void Coordinator::adopt_attempt(const JobPtr& job) {
   const bool alive = process.has_value();
   job->placement = record->placement;
   job->started = Deadline::Clock::now();
-  job->membership = AttemptMembership{record->attempt,
-                                      record->token,
-                                      job->state().ranks,
-                                      static_cast<int>(job->job.hyperparameters.virtual_workers),
-                                      {},
-                                      {}};
-  const auto generation = store_.newest_generation(job->name());
-  if (generation && generation->attempt == record->attempt) {
-    job->membership->generation = generation;
-    for (const Member& member : generation->members) {
-      job->membership->joined[member.rank] = member;
-      job->ranks[member.rank] = {job->started, true, v1::ReportRequest::STARTING, 0};
-    }
-  }
+  restore_membership(job, *record);
   prepare(job);
   // Of an mpirun that is gone the output still tells how its ranks ended; AttemptEnded follows.
   watch(job, std::move(process), job->log->source_end(record->attempt));
@@ -245,31 +233,6 @@ void Coordinator::prepared(const std::string& name, std::uint64_t attempt,
   logger_->error("job {}: {}", name, error.what());
 }
 
-/// A rank is gone or hangs before its Finish. Today that ends the attempt.
-void Coordinator::lose_rank(const JobPtr& job, int rank, const std::string& what) {
-  if (job->lost || job->killed) return;
-  job->lost = LostRank{rank, what};
-  log_line(job, fmt::format("rank {} {}; the attempt ends", rank, what));
-  kill_attempt(job);
-}
-
-void Coordinator::rank_ended(const std::string& name, std::uint64_t attempt, const RankExit& exit) {
-  const Lock lock(mutex_);
-  const JobPtr job = find(name);
-  if (!job || !job->membership || job->state().attempt != attempt) return;
-  const JobState& state = job->state();
-  if (state.finished.contains(exit.rank)) return;
-  if (state.stop != StopReason::kNone && !job->membership->generation) return;  // by our SIGTERM
-  // After a rank has said what failed, the others' own errors are symptoms; SIGKILL is none.
-  const bool said = std::any_of(state.finished.begin(), state.finished.end(), [](const auto& rank) {
-    return rank.second == v1::FinishRequest::FAILED;
-  });
-  const bool symptom = exit.signal.empty() || exit.signal.starts_with("Aborted") ||
-                       exit.signal.starts_with("Terminated");
-  if ((said || !job->failure.empty()) && symptom) return;
-  lose_rank(job, exit.rank, exit.text());
-}
-
 void Coordinator::attempt_ended(const std::string& name, std::uint64_t attempt) try {
   const Lock lock(mutex_);
   const JobPtr job = find(name);
@@ -278,24 +241,34 @@ void Coordinator::attempt_ended(const std::string& name, std::uint64_t attempt) 
   logger_->error("job {}: {}", name, error.what());
 }
 
-/// No process of it is left.
-void Coordinator::end_attempt(const JobPtr& job) {
-  AttemptEnded event{job->state().attempt, std::nullopt, ""};
+/// For the person: the first cause.
+std::string Coordinator::end_reason(const JobPtr& job, std::optional<int> lost) {
+  std::string reason;
   std::vector<std::string> last;
-  if (job->lost) {
-    event.lost_rank = job->lost->rank;
-    event.reason = fmt::format("rank {}", job->lost->rank);
+  if (lost) {
+    reason = fmt::format("rank {}", *lost);
     const auto& joined = job->membership->joined;
-    if (const auto member = joined.find(job->lost->rank); member != joined.end()) {
-      event.reason += " on host " + member->second.host;
+    if (const auto member = joined.find(*lost); member != joined.end()) {
+      reason += " on host " + member->second.host;
     }
-    event.reason += " " + job->lost->what;
-    if (job->attempt) last = job->attempt->last_errors(job->lost->rank);
+    reason += " " + job->state().lost.at(*lost).what;
+    if (job->attempt) last = job->attempt->last_errors(*lost);
+  } else if (!job->why_killed.empty()) {
+    return job->why_killed;
   } else if (job->attempt && !job->killed) {
-    event.reason = "mpirun ended before the ranks had finished";
+    reason = "mpirun ended before the ranks had finished";
     last = job->attempt->last_errors(-1);
   }
-  if (!last.empty()) event.reason += fmt::format(": {}", fmt::join(last, " | "));
+  if (!last.empty()) reason += fmt::format(": {}", fmt::join(last, " | "));
+  if (lost && !job->why_killed.empty()) reason += "; " + job->why_killed;
+  return reason;
+}
+
+/// No process of it is left.
+void Coordinator::end_attempt(const JobPtr& job) {
+  const std::optional<int> lost = first_pending_loss(job->state());
+  AttemptEnded event{job->state().attempt, lost, end_reason(job, lost)};
+  tell_rest(job);
   if (job->attempt) retired_.push_back(std::exchange(job->attempt, nullptr));
   retire(job->preparing);
   job->membership.reset();

@@ -19,23 +19,6 @@ WallTime wall_now() {
   return std::chrono::floor<milliseconds>(std::chrono::system_clock::now());
 }
 
-const char* phase_name(v1::ReportRequest::Phase phase) {
-  switch (phase) {
-    case v1::ReportRequest::LOADING:
-      return "loading";
-    case v1::ReportRequest::TRAINING:
-      return "training";
-    case v1::ReportRequest::VALIDATING:
-      return "validating";
-    case v1::ReportRequest::SAVING:
-      return "saving a checkpoint";
-    case v1::ReportRequest::UPLOADING:
-      return "uploading";
-    default:
-      return "starting";
-  }
-}
-
 }  // namespace
 
 void Coordinator::run_events(const std::stop_token& stop) {
@@ -78,7 +61,7 @@ milliseconds Coordinator::handle_due(WallTime now) {
     const auto due = next_tick(job->state());
     if (due && *due <= now) apply(job, Tick{});
     if (job->membership) {
-      find_hung_ranks(job);
+      watch_ranks(job);
       wait = std::min(wait, kHeartbeatCheck);
     }
     if (const auto next = next_tick(job->state())) {
@@ -180,31 +163,6 @@ void Coordinator::add_notice(const JobPtr& job, const std::string& text) {
 
 void Coordinator::log_line(const JobPtr& job, const std::string& text) {
   job->log->append({{wall_now().time_since_epoch().count(), -1, false, text}});
-}
-
-void Coordinator::find_hung_ranks(const JobPtr& job) {
-  if (job->lost || job->killed) return;
-  const auto now = Deadline::Clock::now();
-  const AttemptMembership& membership = *job->membership;
-  if (!membership.generation) {
-    if (now - job->started < options_.join_limit) return;
-    for (int rank = 0; rank < membership.world_size; ++rank) {
-      if (membership.joined.contains(rank)) continue;
-      lose_rank(job, rank,
-                fmt::format(
-                    "did not join within {} s",
-                    std::chrono::duration_cast<std::chrono::seconds>(options_.join_limit).count()));
-      return;
-    }
-  }
-  const std::chrono::seconds limit(job->job.hyperparameters.heartbeat_timeout_seconds);
-  for (const auto& [rank, life] : job->ranks) {
-    if (!life.joined || job->state().finished.contains(rank) || now - life.heard < limit) continue;
-    lose_rank(job, rank,
-              fmt::format("hung: no heartbeat for {} s; it was {} at step {}", limit.count(),
-                          phase_name(life.phase), life.step));
-    return;
-  }
 }
 
 }  // namespace musher

@@ -37,6 +37,11 @@ void describe_channel(const ChannelData& channel, v1::ChannelSummary& summary) {
   summary.set_window(channel.window());
 }
 
+Error refused_join(const v1::RankId& id, const std::string& why) {
+  return {ErrorCode::kFailedPrecondition,
+          fmt::format("job {} refuses rank {}: {}", id.job(), id.rank(), why)};
+}
+
 /// "epoch 3: 6680 of 6680 samples, each once"
 std::string epoch_line(const v1::EpochReport& epoch, std::uint64_t whole) {
   std::string line = fmt::format("epoch {}: {} of {} samples, each once", epoch.epoch() + 1,
@@ -49,41 +54,35 @@ std::string epoch_line(const v1::EpochReport& epoch, std::uint64_t whole) {
 
 }  // namespace
 
-/// The job that the caller is a present member of; null, and a line in the log, for any other.
-Coordinator::JobPtr Coordinator::current(const v1::RankId& id, const char* call) {
-  const JobPtr job = find(id.job());
+/// Where the caller stands; `job` is then its job, with the caller's life noted, unless it is
+/// refused, which is a line in the log.
+Standing Coordinator::stand(const v1::RankId& id, const char* call, JobPtr& job) {
+  job = find(id.job());
   const Standing where = job ? standing(job->membership, caller_of(id)) : Standing::kNothingRuns;
-  if (where != Standing::kCurrent) {
-    logger_->warn("{} of job {} attempt {} generation {} rank {} refused: {}", call, id.job(),
-                  id.attempt(), id.generation(), id.rank(), to_string(where));
-    return nullptr;
+  if (where == Standing::kCurrent || where == Standing::kCatchingUp ||
+      where == Standing::kNewcomer) {
+    job->ranks[id.rank()].heard = Deadline::Clock::now();
+    return where;
   }
-  job->ranks[id.rank()].heard = Deadline::Clock::now();
-  return job;
+  logger_->warn("{} of job {} attempt {} generation {} rank {} refused: {}", call, id.job(),
+                id.attempt(), id.generation(), id.rank(), to_string(where));
+  job = nullptr;
+  return where;
+}
+
+/// The job that the caller is a present member of; null for any other.
+Coordinator::JobPtr Coordinator::current(const v1::RankId& id, const char* call) {
+  JobPtr job;
+  return stand(id, call, job) == Standing::kCurrent ? job : nullptr;
 }
 
 v1::JoinReply Coordinator::join(const v1::JoinRequest& request, Deadline deadline,
                                 const std::function<bool()>& gone) {
   const v1::RankId& id = request.id();
-  const auto refused = [&](const std::string& why) {
-    return Error(ErrorCode::kFailedPrecondition,
-                 fmt::format("job {} refuses rank {}: {}", id.job(), id.rank(), why));
-  };
   Lock lock(mutex_);
   const JobPtr job = find(id.job());
-  if (!job || !job->membership) throw refused("no attempt of it runs");
-  const JoinResult result = musher::join(*job->membership, caller_of(id), request.world_size(),
-                                         {id.rank(), request.host(), request.pid()});
-  if (result == JoinResult::kComplete) {
-    const auto newest = store_.newest_generation(job->name());
-    const Generation generation =
-        form_generation(*job->membership, newest ? newest->number + 1 : 1);
-    store_.add_generation(job->name(), generation);
-    job->membership->generation = generation;
-    apply(job, RanksJoined{id.attempt()});
-  } else if (result != JoinResult::kWaiting && result != JoinResult::kMember) {
-    throw refused(std::string(to_string(result)));
-  }
+  if (!job || !job->membership) throw refused_join(id, "no attempt of it runs");
+  take_join(job, request);
   const auto ready = [&] {
     return ending_ || !job->membership || job->membership->attempt != id.attempt() ||
            !job->failure.empty() || (job->membership->generation && job->prepared);
@@ -92,18 +91,55 @@ v1::JoinReply Coordinator::join(const v1::JoinRequest& request, Deadline deadlin
     const auto slice = std::min(deadline.when(), Deadline::Clock::now() + std::chrono::seconds(1));
     changed_.wait_until(lock, slice, ready);
   }
-  if (!job->failure.empty()) throw refused(job->failure);
+  if (!job->failure.empty()) throw refused_join(id, job->failure);
   if (!job->membership || job->membership->attempt != id.attempt()) {
-    throw refused("its attempt is over");
+    throw refused_join(id, "its attempt is over");
   }
   if (!job->membership->generation || !job->prepared) {
     throw Error(ErrorCode::kUnavailable, "the other ranks or the data are not there yet");
   }
-  job->ranks[id.rank()] = {Deadline::Clock::now(), true, v1::ReportRequest::STARTING, 0};
-  return join_reply(job, id.rank());
+  RankLife& life = job->ranks[id.rank()];
+  life.heard = Deadline::Clock::now();
+  life.joined = true;
+  v1::JoinReply reply = join_reply(job);
+  // The others train already: their state comes to a newcomer from one of them.
+  if (request.newcomer()) {
+    reply.clear_resume_from();
+    reply.clear_resume_candidates();
+  }
+  return reply;
 }
 
-v1::JoinReply Coordinator::join_reply(const JobPtr& job, int) {
+/// Takes a Join down, and what it leads to. Throws where it is refused.
+void Coordinator::take_join(const JobPtr& job, const v1::JoinRequest& request) {
+  const v1::RankId& id = request.id();
+  AttemptMembership& membership = *job->membership;
+  const Member member{id.rank(), request.host(), request.pid()};
+  const JoinResult result =
+      request.newcomer() ? join_newcomer(membership, caller_of(id), member)
+                         : musher::join(membership, caller_of(id), request.world_size(), member);
+  switch (result) {
+    case JoinResult::kComplete: {
+      const auto newest = store_.newest_generation(job->name());
+      const Generation generation = form_generation(membership, newest ? newest->number + 1 : 1);
+      store_.add_generation(job->name(), generation);
+      membership.generation = generation;
+      apply(job, RanksJoined{id.attempt()});
+      break;
+    }
+    case JoinResult::kNewcomer:
+      save_newcomer(job, {member, NewcomerRecord::State::kJoined});
+      break;
+    case JoinResult::kWaiting:
+    case JoinResult::kMember:
+      break;
+    default:
+      throw refused_join(id, std::string(to_string(result)));
+  }
+  job->ranks[id.rank()].process = process_of(*job, member);
+}
+
+v1::JoinReply Coordinator::join_reply(const JobPtr& job) {
   const Generation& generation = *job->membership->generation;
   v1::JoinReply reply;
   *reply.mutable_job() = job->record.request;
@@ -183,32 +219,50 @@ std::shared_ptr<const JobChannels> Coordinator::channels(const v1::RankId& id) {
 v1::ReportReply Coordinator::report(const v1::ReportRequest& request) {
   v1::ReportReply reply;
   Lock lock(mutex_);
-  JobPtr job = current(request.id(), "Report");
-  if (job && !request.epochs().empty()) {
+  JobPtr job;
+  Standing where = stand(request.id(), "Report", job);
+  if (where == Standing::kCurrent && !request.epochs().empty()) {
     // A digest over millions of samples takes a while: not under the lock.
     const auto channels = job->channels;
     if (!channels) throw Error(ErrorCode::kUnavailable, "the job's manifests are being read");
     lock.unlock();
     for (const auto& epoch : request.epochs()) channels->train->digest(epoch.epoch());
     lock.lock();
-    job = current(request.id(), "Report");
+    where = stand(request.id(), "Report", job);
   }
   if (!job) {
     reply.set_stale(true);
     return reply;
   }
-  take_report(job, request);
-  reply.set_stop(job->stop);
-  reply.set_failure(job->failure);
+  if (where == Standing::kCurrent) {
+    take_report(job, request);
+  } else if (where == Standing::kNewcomer) {
+    take_signs(job, request);
+  }
+  reply.set_later(where == Standing::kCatchingUp);
+  give_directives(job, request.id().rank(), reply);
   return reply;
 }
 
-void Coordinator::take_report(const JobPtr& job, const v1::ReportRequest& request) {
-  const int rank = request.id().rank();
-  RankLife& life = job->ranks[rank];
+void Coordinator::give_directives(const JobPtr& job, int rank, v1::ReportReply& reply) {
+  reply.set_stop(job->stop);
+  reply.set_failure(job->failure);
+  if (!job->membership || reply.later()) return;
+  reply.set_regroup(job->regroup_asked.has_value());
+  reply.set_leave(job->leaving.contains(rank));
+  if (rank != leader_of(job->membership->generation)) return;
+  for (const int newcomer : job->membership->awaited) reply.add_start(newcomer);
+}
+
+/// What every rank's report has, a newcomer's too.
+void Coordinator::take_signs(const JobPtr& job, const v1::ReportRequest& request) {
+  RankLife& life = job->ranks[request.id().rank()];
   life.joined = true;
   life.step = request.step();
   life.phase = request.phase();
+  life.activity = request.activity();
+  life.activity_for =
+      std::chrono::milliseconds(static_cast<std::int64_t>(1000 * request.activity_seconds()));
   for (int i = 0; i < request.notices_size(); ++i) {
     const std::int64_t time = i < request.notice_time_ms_size() ? request.notice_time_ms(i) : 0;
     const std::string& text = request.notices(i);
@@ -217,8 +271,13 @@ void Coordinator::take_report(const JobPtr& job, const v1::ReportRequest& reques
     job->notices.push_back(text);
     log_line(job, text);
   }
+}
+
+void Coordinator::take_report(const JobPtr& job, const v1::ReportRequest& request) {
+  take_signs(job, request);
   for (const auto& epoch : request.epochs()) name_undecodable(job, epoch);
-  if (rank != 0) return;
+  if (request.id().rank() != leader_of(job->membership->generation)) return;
+  if (request.has_recovery()) tell_recovery(job, request.recovery());
   if (!request.metrics().empty()) {
     store_.add_metrics(job->name(), {request.metrics().begin(), request.metrics().end()});
     for (const auto& metric : request.metrics()) {
@@ -235,6 +294,7 @@ void Coordinator::take_report(const JobPtr& job, const v1::ReportRequest& reques
   job->latest.clear_epochs();
   job->latest.clear_notices();
   job->latest.clear_notice_time_ms();
+  job->latest.clear_recovery();
   job->latest.mutable_id()->clear_token();
   store_.save_progress(job->name(), job->latest);
   // A short job may be through between two heartbeats; it trained all the same.
@@ -242,6 +302,7 @@ void Coordinator::take_report(const JobPtr& job, const v1::ReportRequest& reques
     apply(job, PhaseReported{request.id().attempt(), v1::ReportRequest::TRAINING});
   }
   apply(job, PhaseReported{request.id().attempt(), request.phase()});
+  keep_size(job);
   notify();
 }
 
@@ -355,24 +416,33 @@ void Coordinator::commit(const JobPtr& job, const std::vector<SliceRecord>& slic
 v1::FinishReply Coordinator::finish(const v1::FinishRequest& request) {
   v1::FinishReply reply;
   const Lock lock(mutex_);
-  const JobPtr job = current(request.id(), "Finish");
-  if (!job) {
+  const v1::RankId& id = request.id();
+  JobPtr job = find(id.job());
+  // The others may have gone on without it before it says that it left.
+  if (job && request.outcome() == v1::FinishRequest::LEFT && job->membership &&
+      caller_of(id).token == job->membership->token && job->state().finished.contains(id.rank())) {
+    return reply;
+  }
+  const Standing where = stand(id, "Finish", job);
+  if (!request.failure().empty() && job) {
+    log_line(job, fmt::format("rank {} failed: {}", id.rank(), request.failure()));
+  }
+  if (where == Standing::kNewcomer) {
+    give_up_newcomer(job, id.rank(), request.failure().empty() ? "ended" : request.failure());
+    return reply;
+  }
+  if (where != Standing::kCurrent) {
     reply.set_stale(true);
     return reply;
   }
-  if (request.id().rank() == 0 && !request.final_metrics().empty()) {
+  const bool leads = id.rank() == leader_of(job->membership->generation);
+  if (!request.final_metrics().empty() && (leads || job->record.final_metrics.empty())) {
     job->record.final_metrics = {request.final_metrics().begin(), request.final_metrics().end()};
     store_.save_final_metrics(job->name(), job->record.final_metrics);
   }
-  if (!request.failure().empty()) {
-    log_line(job, fmt::format("rank {} failed: {}", request.id().rank(), request.failure()));
-  }
-  apply(job, RankFinished{request.id().attempt(), request.id().rank(), request.outcome(),
-                          request.failure(), request.artifact()});
-  if (options_.ranks_are_here && job->membership &&
-      static_cast<int>(job->state().finished.size()) == job->membership->world_size) {
-    job->over_soon = true;
-  }
+  apply(job, RankFinished{id.attempt(), id.rank(), request.outcome(), request.failure(),
+                          request.artifact()});
+  if (options_.ranks_are_here && job->membership && all_done(job->state())) job->over_soon = true;
   return reply;
 }
 

@@ -96,6 +96,20 @@ void save_lists(Database& database, std::int64_t id, const JobState& state) {
         .bind(static_cast<int>(outcome))
         .run();
   }
+  database.prepare("DELETE FROM present WHERE job = ?").bind(id).run();
+  for (const int rank : state.members) {
+    database.prepare("INSERT INTO present VALUES (?, ?)").bind(id).bind(rank).run();
+  }
+  database.prepare("DELETE FROM lost WHERE job = ?").bind(id).run();
+  for (const auto& [rank, loss] : state.lost) {
+    database.prepare("INSERT INTO lost VALUES (?, ?, ?, ?, ?)")
+        .bind(id)
+        .bind(rank)
+        .bind(to_ms(loss.at))
+        .bind(loss.what)
+        .bind(loss.seen ? 1 : 0)
+        .run();
+  }
 }
 
 void read_lists(Database& database, std::int64_t id, JobState& state) {
@@ -114,6 +128,17 @@ void read_lists(Database& database, std::int64_t id, JobState& state) {
   while (finished.step()) {
     const int rank = finished.small();
     state.finished[rank] = static_cast<RankOutcome>(finished.small());
+  }
+  Statement present = database.prepare("SELECT rank FROM present WHERE job = ?");
+  present.bind(id);
+  while (present.step()) state.members.insert(present.small());
+  Statement lost = database.prepare("SELECT rank, at, what, seen FROM lost WHERE job = ?");
+  lost.bind(id);
+  while (lost.step()) {
+    Loss& loss = state.lost[lost.small()];
+    loss.at = from_ms(lost.integer());
+    loss.what = lost.text();
+    loss.seen = lost.small() != 0;
   }
 }
 
@@ -175,6 +200,8 @@ JobRecord read_job(Database& database, Statement& row) {
   return job;
 }
 
+}  // namespace
+
 void insert_notice(Database& database, std::int64_t id, const Notice& notice) {
   database.prepare("INSERT OR IGNORE INTO notices VALUES (?, ?, ?)")
       .bind(id)
@@ -182,8 +209,6 @@ void insert_notice(Database& database, std::int64_t id, const Notice& notice) {
       .bind(notice.text)
       .run();
 }
-
-}  // namespace
 
 std::optional<std::int64_t> to_ms(const std::optional<WallTime>& time) {
   return time ? std::optional(to_ms(*time)) : std::nullopt;

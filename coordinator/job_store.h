@@ -9,6 +9,7 @@
 
 #include "coordinator/lifecycle.h"
 #include "coordinator/membership.h"
+#include "coordinator/newcomers.h"
 #include "coordinator/scheduler.h"
 #include "training_job.pb.h"
 #include "workers.pb.h"
@@ -116,9 +117,19 @@ class JobStore {
   void save_attempt(const std::string& name, const AttemptRecord& attempt);
   std::optional<AttemptRecord> newest_attempt(const std::string& name);
 
-  /// The journal: called before anyone is told of the generation. Numbers must rise.
-  void add_generation(const std::string& name, const Generation& generation);
+  /// The journal: called before anyone is told of the generation. Numbers must rise. `told`: the
+  /// history needs no line about it.
+  void add_generation(const std::string& name, const Generation& generation, bool told = true);
   std::optional<Generation> newest_generation(const std::string& name);
+  /// The newest that the history is complete up to.
+  std::optional<Generation> newest_told_generation(const std::string& name);
+  /// The history has `notice` about what changed up to this generation.
+  void tell_generation(const std::string& name, std::uint64_t number, const Notice& notice);
+
+  void save_newcomer(const std::string& name, std::uint64_t attempt,
+                     const NewcomerRecord& newcomer);
+  /// Ascending by rank.
+  std::vector<NewcomerRecord> newcomers(const std::string& name, std::uint64_t attempt);
 
   /// Takes a slice down and returns all slices of its checkpoint so far, ascending. A slice
   /// reported again replaces itself.

@@ -39,6 +39,9 @@ inline std::int64_t to_ms(WallTime time) {
 inline WallTime from_ms(std::int64_t ms) {
   return WallTime(std::chrono::milliseconds(ms));
 }
+/// The same line of the same time is kept once.
+void insert_notice(sqlite::Database& database, std::int64_t id, const Notice& notice);
+
 std::optional<std::int64_t> to_ms(const std::optional<WallTime>& time);
 std::optional<WallTime> from_ms(const std::optional<std::int64_t>& ms);
 

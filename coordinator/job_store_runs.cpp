@@ -62,6 +62,19 @@ void read_members(Database& database, std::int64_t id, Generation& generation) {
   while (workers.step()) generation.virtual_worker_rank.push_back(workers.small());
 }
 
+std::optional<Generation> read_newest_generation(Database& database, std::int64_t id,
+                                                 const char* condition) {
+  Statement row = database.prepare(fmt::format(
+      "SELECT number, attempt FROM generations WHERE job = ? {} ORDER BY number DESC LIMIT 1",
+      condition));
+  if (!row.bind(id).step()) return std::nullopt;
+  Generation generation;
+  generation.number = row.unsigned_integer();
+  generation.attempt = row.unsigned_integer();
+  read_members(database, id, generation);
+  return generation;
+}
+
 }  // namespace
 
 bool JobStore::add_epoch(const std::string& name, std::uint64_t attempt,
@@ -129,7 +142,7 @@ std::optional<AttemptRecord> JobStore::newest_attempt(const std::string& name) {
   return attempt;
 }
 
-void JobStore::add_generation(const std::string& name, const Generation& generation) {
+void JobStore::add_generation(const std::string& name, const Generation& generation, bool told) {
   const std::lock_guard lock(impl_->mutex);
   Database& database = impl_->database;
   Transaction transaction(database);
@@ -142,10 +155,11 @@ void JobStore::add_generation(const std::string& name, const Generation& generat
                 fmt::format("{}: generation {} can't follow generation {}", name, generation.number,
                             *number));
   }
-  database.prepare("INSERT INTO generations VALUES (?, ?, ?)")
+  database.prepare("INSERT INTO generations VALUES (?, ?, ?, ?)")
       .bind(id)
       .bind(generation.number)
       .bind(generation.attempt)
+      .bind(told ? 1 : 0)
       .run();
   for (const Member& member : generation.members) {
     database.prepare("INSERT INTO members VALUES (?, ?, ?, ?, ?)")
@@ -170,15 +184,58 @@ void JobStore::add_generation(const std::string& name, const Generation& generat
 
 std::optional<Generation> JobStore::newest_generation(const std::string& name) {
   const std::lock_guard lock(impl_->mutex);
+  return read_newest_generation(impl_->database, impl_->id_of(name), "");
+}
+
+std::optional<Generation> JobStore::newest_told_generation(const std::string& name) {
+  const std::lock_guard lock(impl_->mutex);
+  return read_newest_generation(impl_->database, impl_->id_of(name), "AND told = 1");
+}
+
+void JobStore::tell_generation(const std::string& name, std::uint64_t number,
+                               const Notice& notice) {
+  const std::lock_guard lock(impl_->mutex);
+  Database& database = impl_->database;
+  Transaction transaction(database);
   const std::int64_t id = impl_->id_of(name);
-  Statement row = impl_->database.prepare(
-      "SELECT number, attempt FROM generations WHERE job = ? ORDER BY number DESC LIMIT 1");
-  if (!row.bind(id).step()) return std::nullopt;
-  Generation generation;
-  generation.number = row.unsigned_integer();
-  generation.attempt = row.unsigned_integer();
-  read_members(impl_->database, id, generation);
-  return generation;
+  database.prepare("UPDATE generations SET told = 1 WHERE job = ? AND number <= ?")
+      .bind(id)
+      .bind(number)
+      .run();
+  insert_notice(database, id, notice);
+  transaction.commit();
+}
+
+void JobStore::save_newcomer(const std::string& name, std::uint64_t attempt,
+                             const NewcomerRecord& newcomer) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->database.prepare("INSERT OR REPLACE INTO newcomers VALUES (?, ?, ?, ?, ?, ?, ?)")
+      .bind(impl_->id_of(name))
+      .bind(attempt)
+      .bind(newcomer.member.rank)
+      .bind(newcomer.member.host)
+      .bind(newcomer.member.pid)
+      .bind(static_cast<int>(newcomer.state))
+      .bind(newcomer.spawn)
+      .run();
+}
+
+std::vector<NewcomerRecord> JobStore::newcomers(const std::string& name, std::uint64_t attempt) {
+  const std::lock_guard lock(impl_->mutex);
+  Statement statement = impl_->database.prepare(
+      "SELECT rank, host, pid, state, spawn FROM newcomers WHERE job = ? AND attempt = ? ORDER BY "
+      "rank");
+  statement.bind(impl_->id_of(name)).bind(attempt);
+  std::vector<NewcomerRecord> newcomers;
+  while (statement.step()) {
+    NewcomerRecord& record = newcomers.emplace_back();
+    record.member.rank = statement.small();
+    record.member.host = statement.text();
+    record.member.pid = statement.integer();
+    record.state = static_cast<NewcomerRecord::State>(statement.small());
+    record.spawn = statement.small();
+  }
+  return newcomers;
 }
 
 std::vector<SliceRecord> JobStore::add_slice(const std::string& name, const SliceRecord& slice) {

@@ -1,5 +1,6 @@
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -12,11 +13,9 @@
 namespace musher {
 namespace {
 
-constexpr int kSchemaVersion = 1;
-
 // Times are milliseconds since the epoch. Statuses are SageMaker's names, so that a person can read
 // the file with sqlite3.
-constexpr const char* kSchema = R"sql(
+constexpr const char* kVersion1 = R"sql(
 CREATE TABLE jobs (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   name TEXT NOT NULL UNIQUE,
@@ -145,6 +144,38 @@ CREATE TABLE checkpoints (
 );
 )sql";
 
+// Ranks that die, come and go while a job runs.
+constexpr const char* kVersion2 = R"sql(
+CREATE TABLE present (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  rank INTEGER NOT NULL,
+  PRIMARY KEY (job, rank)
+) WITHOUT ROWID;
+CREATE TABLE lost (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  rank INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  what TEXT NOT NULL,
+  seen INTEGER NOT NULL,
+  PRIMARY KEY (job, rank)
+) WITHOUT ROWID;
+CREATE TABLE newcomers (
+  job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  attempt INTEGER NOT NULL,
+  rank INTEGER NOT NULL,
+  host TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  spawn INTEGER NOT NULL,
+  PRIMARY KEY (job, attempt, rank)
+) WITHOUT ROWID;
+ALTER TABLE generations ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
+)sql";
+
+// Each takes the schema one version further.
+constexpr const char* kVersions[] = {kVersion1, kVersion2};
+constexpr int kSchemaVersion = std::size(kVersions);
+
 std::filesystem::path made(const std::filesystem::path& folder) {
   std::error_code problem;
   std::filesystem::create_directories(folder, problem);
@@ -201,8 +232,8 @@ JobStore::Impl::Impl(const std::filesystem::path& folder)
         fmt::format("{} was written by a newer Musher (schema {}, known is {}): start that one",
                     database.file(), version, kSchemaVersion));
   }
-  if (version == 0) {
-    database.execute(kSchema);
+  if (version < kSchemaVersion) {
+    for (int next = version; next < kSchemaVersion; ++next) database.execute(kVersions[next]);
     database.execute(fmt::format("PRAGMA user_version={}", kSchemaVersion));
   }
   statement.run();

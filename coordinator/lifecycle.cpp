@@ -88,7 +88,10 @@ class Step {
     if (!waits) return;
     state_.attempt += 1;
     state_.attempt_started = now_;
+    state_.members.clear();
+    for (int rank = 0; rank < state_.ranks; ++rank) state_.members.insert(rank);
     state_.finished.clear();
+    state_.lost.clear();
     state_.kill_at.reset();
     state_.killed = false;
     if (!state_.training_start) state_.training_start = now_;
@@ -101,6 +104,30 @@ class Step {
   void on(const RanksJoined& event) {
     if (!current(event.attempt) || state_.secondary != Secondary::Starting) return;
     enter(Secondary::Downloading, "All ranks have joined. Reading the data.");
+  }
+
+  void on(const Regrouped& event) {
+    if (!current(event.attempt)) return;
+    for (const auto& [rank, loss] : event.lost) take_loss(rank, loss);
+    for (const int rank : event.left) state_.finished.emplace(rank, v1::FinishRequest::LEFT);
+    state_.members = event.members;
+    touch();
+    end_when_done();
+  }
+
+  void on(const RankLost& event) {
+    if (!current(event.attempt)) return;
+    const bool known = state_.lost.contains(event.rank);
+    if (!known && !state_.members.contains(event.rank)) return;
+    if (state_.finished.contains(event.rank)) return;
+    if (!take_loss(event.rank, {now_, event.what, event.seen})) return;
+    touch();
+    if (!known) end_when_done();
+  }
+
+  void on(const Resized& event) {
+    state_.ranks = event.ranks;
+    touch();
   }
 
   void on(const PhaseReported& event) {
@@ -122,15 +149,15 @@ class Step {
   void on(const StopRequested&) { stop(StopReason::kRequested, "A stop was requested."); }
 
   void on(const RankFinished& event) {
-    if (!current(event.attempt) || event.rank < 0 || event.rank >= state_.ranks) return;
+    if (!current(event.attempt) || !state_.members.contains(event.rank)) return;
     if (!state_.finished.emplace(event.rank, event.outcome).second) return;  // said again
     if (!event.artifact.empty()) state_.artifact = event.artifact;
+    touch();
     if (event.outcome == v1::FinishRequest::FAILED) {
-      fail_attempt("rank " + std::to_string(event.rank) + ": " +
-                   (event.failure.empty() ? "failed without a reason" : event.failure));
-    } else if (static_cast<int>(state_.finished.size()) == state_.ranks) {
-      kill_by(now_ + grace_.exit);
+      return fail_attempt("rank " + std::to_string(event.rank) + ": " +
+                          (event.failure.empty() ? "failed without a reason" : event.failure));
     }
+    end_when_done();
   }
 
   void on(const JobFailed& event) {
@@ -153,6 +180,7 @@ class Step {
       // What was asked before the restart may never have reached them.
       if (state_.status == Status::Stopping) act(Kind::kAskToStop);
       if (!state_.failure.empty()) act(Kind::kTellFailure, state_.failure);
+      end_when_done();
       return;
     }
     const bool never_began =
@@ -189,11 +217,12 @@ class Step {
       set_failure(reason_of(event));
     }
     if (!state_.failure.empty()) return finish(Secondary::Failed, state_.failure);
-    if (all_finished(v1::FinishRequest::COMPLETED)) {
+    const std::optional<RankOutcome> outcome = agreed_outcome();
+    if (outcome == v1::FinishRequest::COMPLETED) {
       return finish(Secondary::Completed, "The training job completed.");
     }
     if (state_.stop != StopReason::kNone) return finish_stopped(killed);
-    if (static_cast<int>(state_.finished.size()) == state_.ranks) {
+    if (outcome == v1::FinishRequest::STOPPED && all_done(state_)) {
       return interrupted("The ranks were told to stop by another than the coordinator.");
     }
     interrupted(reason_of(event));
@@ -206,8 +235,14 @@ class Step {
   }
 
   void finish_stopped(bool killed) {
-    std::string message = killed ? "The ranks did not end within the grace period and were killed."
-                                 : "The training job was stopped.";
+    const bool dead = std::any_of(state_.members.begin(), state_.members.end(),
+                                  [&](int rank) { return state_.lost.contains(rank); });
+    std::string message = "The training job was stopped.";
+    if (!agreed_outcome() && dead) {
+      message = "The training job was stopped; its ranks died before they had saved the model.";
+    } else if (killed && !all_done(state_)) {
+      message = "The ranks did not end within the grace period and were killed.";
+    }
     finish(
         state_.stop == StopReason::kMaxRuntime ? Secondary::MaxRuntimeExceeded : Secondary::Stopped,
         std::move(message));
@@ -301,10 +336,42 @@ class Step {
     return std::any_of(state_.finished.begin(), state_.finished.end(),
                        [&](const auto& entry) { return entry.second == outcome; });
   }
-  bool all_finished(RankOutcome outcome) const {
-    return static_cast<int>(state_.finished.size()) == state_.ranks &&
-           std::all_of(state_.finished.begin(), state_.finished.end(),
-                       [&](const auto& entry) { return entry.second == outcome; });
+  /// What all that said Finish say, at the attempt's end: whoever has not said it is dead by now.
+  /// A rank that left has no say. Where some are dead, COMPLETED counts only with an artifact that
+  /// is named: that is what they made sure of together.
+  std::optional<RankOutcome> agreed_outcome() const {
+    std::optional<RankOutcome> agreed;
+    bool all = true;
+    for (const auto& [rank, outcome] : state_.finished) {
+      if (outcome == v1::FinishRequest::LEFT) continue;
+      if (agreed && *agreed != outcome) return std::nullopt;
+      agreed = outcome;
+    }
+    for (const int rank : state_.members) all = all && state_.finished.contains(rank);
+    if (agreed == v1::FinishRequest::COMPLETED && !all && state_.artifact.empty()) {
+      return std::nullopt;
+    }
+    return agreed;
+  }
+
+  /// False where it says nothing new.
+  bool take_loss(int rank, const Loss& loss) {
+    if (state_.finished.contains(rank)) return false;
+    const auto [known, added] = state_.lost.emplace(rank, loss);
+    if (added) return true;
+    if (known->second.seen || !loss.seen) return false;
+    known->second.what = loss.what;
+    known->second.seen = true;
+    return true;
+  }
+
+  /// When no member is left to say anything, the processes have a while to end; at once where all
+  /// are dead.
+  void end_when_done() {
+    if (!all_done(state_) || finished(v1::FinishRequest::FAILED)) return;
+    const bool none = std::none_of(state_.members.begin(), state_.members.end(),
+                                   [&](int rank) { return state_.finished.contains(rank); });
+    kill_by(none ? now_ : now_ + grace_.exit);
   }
 
   JobState state_;
@@ -327,6 +394,22 @@ JobState submitted(int ranks, int retries, std::chrono::milliseconds max_runtime
 
 Decision decide(JobState state, const Event& event, WallTime now, const Grace& grace) {
   return Step(std::move(state), now, grace).take(event);
+}
+
+std::optional<int> first_pending_loss(const JobState& state) {
+  std::optional<int> first;
+  for (const int rank : state.members) {
+    const auto loss = state.lost.find(rank);
+    if (loss == state.lost.end()) continue;
+    if (!first || loss->second.at < state.lost.at(*first).at) first = rank;
+  }
+  return first;
+}
+
+bool all_done(const JobState& state) {
+  return std::all_of(state.members.begin(), state.members.end(), [&](int rank) {
+    return state.finished.contains(rank) || state.lost.contains(rank);
+  });
 }
 
 std::optional<WallTime> next_tick(const JobState& state) {

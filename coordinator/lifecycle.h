@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -30,6 +31,14 @@ struct Transition {
   bool operator==(const Transition&) const = default;
 };
 
+/// A rank that died or was killed before it said Finish.
+struct Loss {
+  WallTime at;
+  std::string what;  ///< `was killed by signal 9 (Killed)`, `hung: no heartbeat for 30 s; it was …`
+  bool seen = true;  ///< false: nobody saw how; `what` is what the others noticed
+  bool operator==(const Loss&) const = default;
+};
+
 enum class StopReason { kNone, kRequested, kMaxRuntime };
 
 /// All of a job that changes by events. A value; the store keeps it whole.
@@ -42,21 +51,24 @@ struct JobState {
   std::optional<WallTime> training_start;  ///< the first attempt began
   std::optional<WallTime> training_end;    ///< the job was over
 
-  int ranks = 1;
+  int ranks = 1;  ///< as many as are wanted; `musher resize` changes it
   int retries_left = 0;
   std::chrono::milliseconds max_runtime{86'400'000};  ///< over all attempts
 
   std::uint64_t attempt = 0;                ///< the newest, from 1; 0: none yet
   std::optional<WallTime> attempt_started;  ///< set while the attempt runs
   std::chrono::milliseconds ran{0};         ///< of the attempts that ended
-  std::map<int, RankOutcome> finished;      ///< ranks of the present attempt that said Finish
+  /// Who takes part: those that the attempt was started with, then those of the newest generation.
+  std::set<int> members;
+  std::map<int, RankOutcome> finished;  ///< ranks of the present attempt that said Finish
+  std::map<int, Loss> lost;             ///< ranks of the present attempt that died before that
 
   StopReason stop = StopReason::kNone;
   std::optional<WallTime> kill_at;  ///< the attempt is killed then, if it still runs
   bool killed = false;              ///< the present attempt was
 
   std::string failure;   ///< FailureReason: the first cause, at most 1024 bytes
-  std::string artifact;  ///< URI, named by rank 0
+  std::string artifact;  ///< URI, named by every rank that says COMPLETED or STOPPED
 
   bool over() const {
     return status == Status::Completed || status == Status::Failed || status == Status::Stopped;
@@ -70,14 +82,33 @@ struct Scheduled {};
 struct RanksJoined {
   std::uint64_t attempt = 0;
 };
-/// Rank 0's phase: LOADING is Downloading; TRAINING, VALIDATING and SAVING are Training; UPLOADING
-/// is Uploading. The coordinator reports LOADING itself while it lists the data.
+/// The survivors of a loss, or members with newcomers, go on together; the generation is journaled.
+struct Regrouped {
+  std::uint64_t attempt = 0;
+  std::set<int> members;
+  std::map<int, Loss> lost;  ///< those that were left out because they are dead
+  std::set<int> left;        ///< those that were told to leave
+};
+/// A rank is gone, or is being killed, before its Finish. Said again with more known, it replaces
+/// what was only noticed.
+struct RankLost {
+  std::uint64_t attempt = 0;
+  int rank = 0;
+  std::string what;
+  bool seen = true;
+};
+/// Another number of ranks is wanted. The caller has checked it.
+struct Resized {
+  int ranks = 1;
+};
+/// The leader's phase: LOADING is Downloading; TRAINING, VALIDATING and SAVING are Training;
+/// UPLOADING is Uploading. The coordinator reports LOADING itself while it lists the data.
 struct PhaseReported {
   std::uint64_t attempt = 0;
   v1::ReportRequest::Phase phase = v1::ReportRequest::STARTING;
 };
 struct StopRequested {};
-/// A rank said Finish.
+/// A rank said Finish: COMPLETED and STOPPED only once all have made sure that the artifact stands.
 struct RankFinished {
   std::uint64_t attempt = 0;
   int rank = 0;
@@ -93,8 +124,9 @@ struct JobFailed {
 /// mpirun is gone, or could not be started. Its exit status says nothing and is not asked for.
 struct AttemptEnded {
   std::uint64_t attempt = 0;
-  /// A rank that died by itself before it said Finish, not by the coordinator's own SIGKILL. Then
-  /// what the other ranks said of their failures is a symptom, and `reason` the cause.
+  /// A rank that died by itself before it said Finish, not by the coordinator's own SIGKILL, and
+  /// that the others did not go on without. Then what the other ranks said of their failures is a
+  /// symptom, and `reason` the cause.
   std::optional<int> lost_rank;
   /// For the person: the first failing rank, its exit code or signal, the last lines of its stderr.
   /// May be empty.
@@ -108,8 +140,9 @@ struct CoordinatorRestarted {
 /// Time has passed; due at next_tick().
 struct Tick {};
 
-using Event = std::variant<Scheduled, RanksJoined, PhaseReported, StopRequested, RankFinished,
-                           JobFailed, AttemptEnded, CoordinatorRestarted, Tick>;
+using Event =
+    std::variant<Scheduled, RanksJoined, Regrouped, RankLost, Resized, PhaseReported, StopRequested,
+                 RankFinished, JobFailed, AttemptEnded, CoordinatorRestarted, Tick>;
 
 /// What the coordinator has to do, in this order, once the new state is stored.
 struct Action {
@@ -147,6 +180,12 @@ JobState submitted(int ranks, int retries, std::chrono::milliseconds max_runtime
 /// The next state. An event of another attempt, or one that means nothing now, leaves the state as
 /// it is and asks nothing, so that repeated and late messages do no harm.
 Decision decide(JobState state, const Event& event, WallTime now, const Grace& grace = {});
+
+/// The first of the ranks that died and that the others have not yet gone on without; absent: none.
+std::optional<int> first_pending_loss(const JobState& state);
+
+/// Whether every member has said Finish or is lost: nothing more will come of the attempt.
+bool all_done(const JobState& state);
 
 /// When Tick is due: the end of a grace period, or of the job's run time. Absent: only events move
 /// this job.

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,11 @@ struct Generation {
 /// ranks have the larger ones. REQUIRES: 1 ≤ ranks.size() ≤ virtual_workers; ranks ascending.
 std::vector<int> map_virtual_workers(int virtual_workers, const std::vector<int>& ranks);
 
+/// The lowest rank of a generation: it speaks for all. -1 where there is none.
+int leader_of(const std::optional<Generation>& generation);
+
+bool is_member(const Generation& generation, int rank);
+
 /// The virtual workers of `rank`, ascending. Empty for a rank that is no member.
 std::vector<std::uint32_t> virtual_workers_of(const Generation& generation, int rank);
 
@@ -44,10 +50,12 @@ struct Caller {
   std::string token;
 };
 
-/// What the coordinator thinks of a caller. All but kCurrent are answered `stale`, and logged by
-/// name.
+/// What the coordinator thinks of a caller. All but the first three are answered `stale`, and
+/// logged by name.
 enum class Standing {
   kCurrent,
+  kCatchingUp,     ///< a member of the present generation that only knows an earlier one yet
+  kNewcomer,       ///< has joined, and will be a member with a coming generation
   kWrongToken,     ///< not a process of this attempt
   kOldAttempt,     ///< of an attempt that was given up
   kOldGeneration,  ///< of this attempt, but the membership has moved on
@@ -59,26 +67,31 @@ enum class Standing {
 std::string_view to_string(Standing standing);
 
 /// An attempt that is being joined, and the generation it forms. A value that only one thread
-/// changes at a time.
+/// changes at a time. A rank's number is never given twice.
 struct AttemptMembership {
   std::uint64_t attempt = 0;
   std::string token;
-  int world_size = 1;
+  int world_size = 1;  ///< that mpirun started: ranks 0 to world_size - 1
   int virtual_workers = 1;
-  std::map<int, Member> joined;          ///< by rank
-  std::optional<Generation> generation;  ///< once all have joined
+  std::map<int, Member> joined{};          ///< by rank; once the generation stands, its members
+  std::optional<Generation> generation{};  ///< once all have joined
+  std::set<int> awaited{};                 ///< newcomers that were asked for and have not joined
+  std::map<int, Member> newcomers{};       ///< that have joined and were never in a generation
 };
 
 enum class JoinResult {
   kWaiting,   ///< in; others are missing
   kComplete,  ///< in, and the last: form_generation() is due
   kMember,    ///< was in already, with this process: the same answer again
+  kNewcomer,  ///< in, and to be a member with a coming generation
   kWrongToken,
   kOldAttempt,
   kFutureAttempt,
   kWrongWorldSize,
   kNoSuchRank,
-  kRankTaken,  ///< another process has joined as this rank
+  kRankTaken,   ///< another process has joined as this rank
+  kLeftOut,     ///< the generation stands without this rank
+  kNotAwaited,  ///< a newcomer that nobody asked for, or that was given up
 };
 /// One line for the person, e.g. "another process has joined as this rank".
 std::string_view to_string(JoinResult result);
@@ -87,8 +100,42 @@ std::string_view to_string(JoinResult result);
 JoinResult join(AttemptMembership& membership, const Caller& caller, int world_size,
                 const Member& member);
 
+/// Takes down the join of a rank that was started while the others train. Changes `membership` only
+/// where the result is kNewcomer.
+JoinResult join_newcomer(AttemptMembership& membership, const Caller& caller, const Member& member);
+
 /// The generation of a complete attempt. REQUIRES: joined.size() == world_size ≤ virtual_workers.
 Generation form_generation(const AttemptMembership& membership, std::uint64_t number);
+
+enum class RegroupResult {
+  kNew,       ///< `generation` is to be journaled, then taken with adopt()
+  kRepeated,  ///< the answer was lost: the present generation again
+  kStale,     ///< the caller is no member of the attempt as it is now: see `standing`
+  kNothingStands,
+  kUnordered,     ///< nobody, or not ascending
+  kNotTheLowest,  ///< the caller does not lead those that it names
+  kStranger,      ///< one of them is neither a member nor a newcomer that has joined
+  kTooMany,       ///< more ranks than virtual workers
+};
+/// One line for the person, e.g. "its rank is not the lowest of those that it names".
+std::string_view to_string(RegroupResult result);
+
+struct Regrouping {
+  RegroupResult result = RegroupResult::kStale;
+  Generation generation;     ///< of kNew and kRepeated
+  std::vector<int> missing;  ///< members of the generation before that are not in it; of kNew
+  std::vector<int> added;    ///< newcomers that are; of kNew
+  std::string refusal;       ///< for the log, where it is neither of the two
+};
+
+/// Members of the present generation, and newcomers, say that they go on as `members`. Whom a
+/// generation has left out is no member any more, so a part of the ranks that lost a dispute, or a
+/// process of long ago, is refused here.
+Regrouping regroup(const AttemptMembership& membership, const Caller& caller,
+                   const std::vector<int>& members);
+
+/// From now on `generation`, which has been journaled, is the present one.
+void adopt(AttemptMembership& membership, Generation generation);
 
 /// Where a caller other than Join stands. `membership` absent: no attempt runs.
 Standing standing(const std::optional<AttemptMembership>& membership, const Caller& caller);

@@ -166,6 +166,12 @@ void Process::reap() const {
            WEXITED | WNOHANG);
 }
 
+std::optional<ProcessIdentity> identify(pid_t pid, const std::string& argument) {
+  const std::uint64_t start = pid > 0 ? start_time(pid) : 0;
+  if (start == 0 || (!argument.empty() && !has_argument(pid, argument))) return std::nullopt;
+  return ProcessIdentity{pid, start, boot_id()};
+}
+
 int signal_by_argument(const std::string& argument, int number, pid_t but) {
   int found = 0;
   DIR* folder = ::opendir("/proc");

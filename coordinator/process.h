@@ -67,6 +67,10 @@ class Process {
   FileDescriptor descriptor_;
 };
 
+/// The process `pid` of this machine as it is now; absent where there is none, or where `argument`
+/// is not empty and not among its arguments.
+std::optional<ProcessIdentity> identify(pid_t pid, const std::string& argument);
+
 /// Signals each process of this machine that has `argument` among its arguments, other than `but`;
 /// returns how many there were. This is how the processes of an attempt are found: each has the
 /// path of the attempt's token file.

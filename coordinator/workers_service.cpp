@@ -50,6 +50,11 @@ GrpcStatus WorkersService::GetShards(ServerContext*, const v1::ShardsRequest* re
   });
 }
 
+GrpcStatus WorkersService::Regroup(ServerContext*, const v1::RegroupRequest* request,
+                                   v1::RegroupReply* reply) {
+  return guarded([&] { *reply = coordinator_.regroup(*request); });
+}
+
 GrpcStatus WorkersService::Report(ServerContext*, const v1::ReportRequest* request,
                                   v1::ReportReply* reply) {
   return guarded([&] { *reply = coordinator_.report(*request); });

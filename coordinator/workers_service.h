@@ -16,6 +16,8 @@ class WorkersService final : public v1::Workers::Service {
                              v1::Assignment* reply) override;
   grpc::Status GetShards(grpc::ServerContext* context, const v1::ShardsRequest* request,
                          grpc::ServerWriter<v1::ShardBlock>* writer) override;
+  grpc::Status Regroup(grpc::ServerContext*, const v1::RegroupRequest* request,
+                       v1::RegroupReply* reply) override;
   grpc::Status Report(grpc::ServerContext* context, const v1::ReportRequest* request,
                       v1::ReportReply* reply) override;
   grpc::Status ReportSlice(grpc::ServerContext* context, const v1::SliceReport* request,

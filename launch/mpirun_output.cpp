@@ -31,28 +31,51 @@ bool is_chatter(std::string_view line) {
          line.find("ERROR") == line.npos;
 }
 
+/// `prterun-vm-123@1,2]`: rank 2 of what mpirun started first. False where it is none, such as the
+/// `@0,0` of mpirun itself.
+bool take_name(std::string_view& text, RankExit& exit) {
+  const std::size_t at = text.find('@');
+  if (at == text.npos) return false;
+  text.remove_prefix(at + 1);
+  const auto job = take_number(text);
+  if (!job || *job < 1 || !take(text, ",")) return false;
+  const auto rank = take_number(text);
+  if (!rank || !take(text, "] ")) return false;
+  exit.job = *job;
+  exit.rank = *rank;
+  return true;
+}
+
+std::string_view after(std::string_view line, std::string_view mark) {
+  const std::size_t start = line.find(mark);
+  return start == line.npos ? std::string_view() : line.substr(start + mark.size());
+}
+
+/// `… odls:wait_local_proc child process [prterun-vm-123@1,2] pid 4108 terminated`
+std::optional<RankExit> parse_gone(std::string_view line) {
+  std::string_view rest = after(line, "odls:wait_local_proc child process [");
+  RankExit exit;
+  if (rest.empty() || !take_name(rest, exit) || !take(rest, "pid ")) return std::nullopt;
+  const auto pid = take_number(rest);
+  if (!pid || rest != " terminated") return std::nullopt;
+  exit.pid = *pid;
+  return exit;
+}
+
 /// `… odls:waitpid_fired child [prterun-vm-123@1,2] exit code 7`
 /// `… odls:waitpid_fired child process [prterun-vm-123@1,2] terminated with signal Killed`
 std::optional<RankExit> parse_exit(std::string_view line) {
-  const std::size_t start = line.find("odls:waitpid_fired child ");
-  if (start == line.npos) return std::nullopt;
-  line.remove_prefix(start + std::string_view("odls:waitpid_fired child ").size());
-  take(line, "process ");
-  const std::size_t at = line.find("@1,");
-  if (at == line.npos) return std::nullopt;
-  line.remove_prefix(at + 3);
+  std::string_view rest = after(line, "odls:waitpid_fired child ");
   RankExit exit;
-  const auto rank = take_number(line);
-  if (!rank) return std::nullopt;
-  exit.rank = *rank;
-  if (take(line, "] exit code ")) {
-    const auto code = take_number(line);
+  if (rest.empty() || !take_name(rest, exit)) return std::nullopt;
+  if (take(rest, "exit code ")) {
+    const auto code = take_number(rest);
     if (!code) return std::nullopt;
     exit.exit_code = *code;
     return exit;
   }
-  if (take(line, "] terminated with signal ")) {
-    exit.signal = line;
+  if (take(rest, "terminated with signal ")) {
+    exit.signal = rest;
     return exit;
   }
   return std::nullopt;
@@ -87,11 +110,13 @@ MpirunLine parse_mpirun_line(std::string_view line) {
     }
   }
   if (is_chatter(line)) {
-    const auto exit = parse_exit(line);
-    parsed.kind = exit ? MpirunLine::Kind::kExit : MpirunLine::Kind::kChatter;
-    if (exit) {
+    parsed.kind = MpirunLine::Kind::kChatter;
+    if (const auto exit = parse_exit(line)) {
+      parsed.kind = MpirunLine::Kind::kExit;
       parsed.exit = *exit;
-      parsed.rank = exit->rank;
+    } else if (const auto gone = parse_gone(line)) {
+      parsed.kind = MpirunLine::Kind::kGone;
+      parsed.exit = *gone;
     }
     return parsed;
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -8,7 +9,9 @@ namespace musher {
 
 /// How a rank's process ended, as mpirun saw it.
 struct RankExit {
-  int rank = 0;
+  int job = 1;   ///< mpirun's own count: 1 is what it started, 2, 3, … were started by those
+  int rank = 0;  ///< within that
+  std::int64_t pid = 0;  ///< of its process; 0: not told
   int exit_code = 0;
   std::string signal;  ///< its name as strsignal() writes it, e.g. "Killed"; empty: it exited
   bool operator==(const RankExit&) const = default;
@@ -23,7 +26,8 @@ struct MpirunLine {
   enum class Kind {
     kRank,     ///< `[1,RANK]<stdout>: text` or <stderr>
     kMpirun,   ///< mpirun's own message
-    kExit,     ///< how a rank ended: `exit`
+    kGone,     ///< a process ended: `exit` but for how
+    kExit,     ///< how a rank ended: `exit` but for the pid, which the kGone before it has
     kChatter,  ///< the rest of what it says because it has to say how ranks end
   };
   Kind kind = Kind::kMpirun;

@@ -30,6 +30,8 @@ void check_program(const std::string& path, const char* flag) {
 void DaemonOptions::add_to(Options& options) {
   options.add("stop-grace", &stop_grace, "SECONDS",
               "how long ranks may save the model after a stop (120)");
+  options.add("regroup-limit", &regroup_limit, "SECONDS",
+              "how long ranks may take to go on without one that died (60)");
   options.add("mpirun", &mpirun, "PATH", "Open MPI 5's mpirun (that of the pinned environment)");
   options.add("trainer", &trainer, "PATH", "the worker program (musher-trainer beside musher)");
 }
@@ -45,6 +47,8 @@ CoordinatorOptions DaemonOptions::coordinator(const std::filesystem::path& state
   check_program(options.mpirun, "mpirun");
   check_program(options.trainer, "trainer");
   options.grace.stop = std::chrono::milliseconds(static_cast<std::int64_t>(1000 * stop_grace));
+  options.regroup_limit =
+      std::chrono::milliseconds(static_cast<std::int64_t>(1000 * regroup_limit));
   return options;
 }
 

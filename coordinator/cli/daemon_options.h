@@ -11,7 +11,8 @@ namespace musher::cli {
 struct DaemonOptions {
   std::string mpirun;
   std::string trainer;
-  double stop_grace = 120;  // seconds
+  double stop_grace = 120;    // seconds
+  double regroup_limit = 60;  // seconds
 
   void add_to(Options& options);
   /// Everything but `hosts`. Checks that the programs are there.

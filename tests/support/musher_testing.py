@@ -119,13 +119,13 @@ class MusherTest(unittest.TestCase):
         pages = self.s3.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return sorted(item["Key"] for page in pages for item in page.get("Contents", []))
 
-    def start_daemon(self, *arguments):
+    def start_daemon(self, *arguments, slots=2):
         """`musher serve` on self.folder/state; the client's commands of the test then go to it. Returns its process."""
         port = free_port()
         self.address = f"127.0.0.1:{port}"
         log = self.folder / "daemon.log"
         daemon = self.processes.start(
-            [MUSHER, "serve", "--state", self.folder / "state", "--listen", self.address, "--slots", 2,
+            [MUSHER, "serve", "--state", self.folder / "state", "--listen", self.address, "--slots", slots,
              *arguments],
             env=self.environment, log=log)
 

@@ -41,7 +41,7 @@ class Story {
     return then(Scheduled{}).then(RanksJoined{1}).then(PhaseReported{1, Report::TRAINING});
   }
   Story& all_finish(RankOutcome outcome, const std::string& artifact = "") {
-    for (int rank = 0; rank < state_.ranks; ++rank) {
+    for (const int rank : std::set<int>(state_.members)) {
       then(RankFinished{state_.attempt, rank, outcome, "", rank == 0 ? artifact : ""});
     }
     return *this;
@@ -111,14 +111,172 @@ TEST(Lifecycle, AJobThatGoesWell) {
                           Secondary::Training, Secondary::Uploading, Secondary::Completed));
 }
 
-TEST(Lifecycle, TheLastFinishDecidesNotTheExit) {
+TEST(Lifecycle, FinishDecidesNotTheExit) {
   Story story;
-  story.running();
-  story.then(RankFinished{1, 0, Finish::COMPLETED, "", "s3://b/m"});
-  story.ended();
-  EXPECT_EQ(story.state().status, Status::Failed) << "rank 1 never finished";
+  story.running().ended();
+  EXPECT_EQ(story.state().status, Status::Failed) << "no rank finished";
   EXPECT_EQ(story.state().artifact, "");
   EXPECT_THAT(story.state().failure, HasSubstr("mpirun ended"));
+}
+
+TEST(Lifecycle, OnceTheArtifactStandsNoDeathSpoilsTheJob) {
+  const RankFinished said{1, 1, Finish::COMPLETED, "", "s3://b/m"};
+  struct Case {
+    const char* what;
+    std::vector<Event> events;
+  };
+  const std::vector<Case> cases = {
+      {"the leader dies before its Finish", {RankLost{1, 0, "was killed by signal 9"}, said}},
+      {"the leader dies after the other's", {said, RankLost{1, 0, "was killed by signal 9"}}},
+      {"mpirun ends before the leader's", {said}},
+      {"the others go on without it", {RankLost{1, 0, "x"}, Regrouped{1, {1}, {}, {}}, said}},
+      {"who said it dies with its Finish", {said, Regrouped{1, {0}, {}, {}}, RankLost{1, 0, "x"}}},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.what);
+    Story story(2, 3);
+    story.running();
+    for (const Event& event : c.events) story.then(event);
+    story.ended(first_pending_loss(story.state()), "rank 0 was killed");
+    EXPECT_EQ(story.state().status, Status::Completed);
+    EXPECT_EQ(story.state().artifact, "s3://b/m");
+    EXPECT_EQ(story.state().failure, "");
+  }
+}
+
+TEST(Lifecycle, CompletedWithoutAnArtifactNeedsEveryRank) {
+  Story story(2, 0);
+  story.running().then(RankFinished{1, 1, Finish::COMPLETED, "", ""});
+  story.then(RankLost{1, 0, "was killed by signal 9"}).ended(0, "rank 0 was killed by signal 9");
+  EXPECT_EQ(story.state().status, Status::Failed) << "nobody has said that an artifact stands";
+  EXPECT_EQ(story.state().failure, "rank 0 was killed by signal 9");
+}
+
+TEST(Lifecycle, RanksThatDisagreeOnTheEndCompleteNothing) {
+  Story story(2, 0);
+  story.running().then(RankFinished{1, 0, Finish::COMPLETED, "", "s3://b/m"});
+  story.then(RankFinished{1, 1, Finish::STOPPED, "", "s3://b/m"}).ended();
+  EXPECT_EQ(story.state().status, Status::Failed);
+}
+
+TEST(Recovery, ALossAloneEndsNothing) {
+  Story story(3, 0);
+  story.running().then(RankLost{1, 2, "was killed by signal 9 (Killed)"});
+  EXPECT_THAT(story.kinds(), IsEmpty());
+  EXPECT_EQ(story.state().secondary, Secondary::Training);
+  EXPECT_EQ(first_pending_loss(story.state()), 2);
+  story.then(Regrouped{1, {0, 1}, {}, {}});
+  EXPECT_EQ(first_pending_loss(story.state()), std::nullopt) << "the others went on";
+  story.then(RankFinished{1, 0, Finish::COMPLETED, "", "s3://b/m"});
+  story.then(RankFinished{1, 1, Finish::COMPLETED, "", "s3://b/m"});
+  EXPECT_EQ(next_tick(story.state()), story.now() + Grace{}.exit);
+  story.ended();
+  EXPECT_EQ(story.state().status, Status::Completed);
+  EXPECT_EQ(story.state().retries_left, 0) << "no attempt was lost";
+}
+
+TEST(Recovery, WhenAllAreDeadTheAttemptIsEndedAtOnceAndTheFirstIsTheCause) {
+  Story story(3, 1);
+  story.running().then(RankLost{1, 1, "was killed by signal 9"}).then(Regrouped{1, {0, 2}, {}, {}});
+  story.then(RankLost{1, 2, "was killed by signal 11"}).then(RankLost{1, 0, "exited with code 1"});
+  EXPECT_EQ(next_tick(story.state()), story.now());
+  EXPECT_EQ(first_pending_loss(story.state()), 2) << "1 was got over";
+  story.then(Tick{});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kKill));
+  story.ended(2, "rank 2 was killed by signal 11");
+  EXPECT_EQ(story.state().secondary, Secondary::Interrupted);
+  EXPECT_EQ(story.state().retries_left, 0);
+  story.then(Scheduled{});
+  EXPECT_THAT(story.state().lost, IsEmpty());
+  EXPECT_THAT(story.state().members, ElementsAre(0, 1, 2));
+}
+
+TEST(Recovery, ADeathWhileStoppingLeavesTheStopToTheOthers) {
+  Story story(2, 1);
+  story.running().then(StopRequested{}).then(RankLost{1, 0, "was killed by signal 9"});
+  story.then(Regrouped{1, {1}, {}, {}}).then(RankFinished{1, 1, Finish::STOPPED, "", "s3://b/m"});
+  EXPECT_EQ(next_tick(story.state()), story.now() + Grace{}.exit);
+  story.ended();
+  EXPECT_EQ(story.state().secondary, Secondary::Stopped);
+  EXPECT_EQ(story.state().artifact, "s3://b/m");
+}
+
+TEST(Recovery, AllDeadWhileStoppingIsStoppedAndSaysSo) {
+  Story story(2, 1);
+  story.running().then(StopRequested{}).then(RankLost{1, 0, "x"}).then(RankLost{1, 1, "y"});
+  story.then(Tick{}).ended(0, "rank 0 x");
+  EXPECT_EQ(story.state().secondary, Secondary::Stopped);
+  EXPECT_THAT(story.state().transitions.back().message, HasSubstr("died before"));
+}
+
+TEST(Recovery, AFailureAfterARecoveryIsItsOwnCause) {
+  Story story(3, 2);
+  story.running().then(RankLost{1, 2, "was killed by signal 9"}).then(Regrouped{1, {0, 1}, {}, {}});
+  story.then(RankFinished{1, 1, Finish::FAILED, "no such bucket", ""}).ended();
+  EXPECT_EQ(story.state().status, Status::Failed);
+  EXPECT_EQ(story.state().failure, "rank 1: no such bucket");
+}
+
+TEST(Recovery, WhatWasSeenReplacesWhatWasNoticedAndNothingReplacesThat) {
+  Story story(3, 0);
+  Regrouped without{1, {0, 1}, {{2, {kStart, "is gone: an all-reduce failed", false}}}, {}};
+  story.running().then(without);
+  const auto what = [&] { return story.state().lost.at(2).what; };
+  EXPECT_EQ(what(), "is gone: an all-reduce failed");
+  story.then(RankLost{1, 2, "was killed by signal 9 (Killed)"});
+  EXPECT_EQ(what(), "was killed by signal 9 (Killed)");
+  story.then(RankLost{1, 2, "exited with code 1"}).then(without);
+  EXPECT_EQ(what(), "was killed by signal 9 (Killed)");
+  story.then(RankLost{1, 7, "nobody knows it"});
+  EXPECT_FALSE(story.state().lost.contains(7));
+}
+
+TEST(Recovery, ARankThatLeftIsNotLostAndHasNoSayInTheEnd) {
+  Story story(3, 0);
+  story.running().then(RankFinished{1, 2, Finish::LEFT, "", ""});
+  EXPECT_FALSE(next_tick(story.state()) == story.now() + Grace{}.exit);
+  story.then(Regrouped{1, {0, 1}, {}, {2}}).then(RankLost{1, 2, "exited with code 0"});
+  EXPECT_THAT(story.state().lost, IsEmpty());
+  for (const int rank : {0, 1})
+    story.then(RankFinished{1, rank, Finish::COMPLETED, "", "s3://b/m"});
+  story.ended();
+  EXPECT_EQ(story.state().status, Status::Completed);
+}
+
+TEST(Recovery, ANewcomerCountsFromItsGenerationOn) {
+  Story story(2, 0);
+  story.running().then(RankFinished{1, 2, Finish::FAILED, "not a member yet", ""});
+  EXPECT_EQ(story.state().failure, "");
+  story.then(Regrouped{1, {0, 1, 2}, {}, {}});
+  for (const int rank : {0, 1})
+    story.then(RankFinished{1, rank, Finish::COMPLETED, "", "s3://b/m"});
+  EXPECT_FALSE(all_done(story.state()));
+  story.then(RankFinished{1, 2, Finish::COMPLETED, "", "s3://b/m"});
+  EXPECT_TRUE(all_done(story.state()));
+}
+
+TEST(Recovery, AResizeCountsForTheNextAttempt) {
+  Story story(2, 1);
+  story.running().then(Resized{4});
+  EXPECT_THAT(story.kinds(), IsEmpty());
+  EXPECT_EQ(story.state().ranks, 4);
+  EXPECT_THAT(story.state().members, ElementsAre(0, 1)) << "until they have joined";
+  story.ended(1).then(Scheduled{});
+  EXPECT_THAT(story.state().members, ElementsAre(0, 1, 2, 3));
+}
+
+TEST(Recovery, WhatAnOldAttemptSaysOfLossesChangesNothing) {
+  Story story(2, 1);
+  story.running().ended(1).then(Scheduled{});
+  const JobState second = story.state();
+  story.then(RankLost{1, 0, "x"}).then(Regrouped{1, {1}, {}, {}});
+  EXPECT_EQ(story.state(), second);
+}
+
+TEST(Restart, AllDeadWhileTheCoordinatorWasAwayIsStillEnded) {
+  Story story(1, 0);
+  story.running().then(RankLost{1, 0, "x"}).then(CoordinatorRestarted{true, true});
+  EXPECT_EQ(*next_tick(story.state()), story.now() - 1s) << "due since the loss";
 }
 
 TEST(Lifecycle, ProcessesThatDoNotExitAfterTheirFinishAreKilledAndTheJobIsComplete) {
@@ -404,7 +562,10 @@ TEST(Lifecycle, RandomEventsNeverLeaveTheLifeCycle) {
           Scheduled{},
           RanksJoined{attempt},
           PhaseReported{attempt, static_cast<Report::Phase>(below(6))},
-          RankFinished{attempt, rank, static_cast<RankOutcome>(below(3)), "why", "s3://b/m"},
+          RankFinished{attempt, rank, static_cast<RankOutcome>(below(4)), "why", "s3://b/m"},
+          RankLost{attempt, rank, "gone", below(2) == 0},
+          Regrouped{attempt, {rank, rank + 1}, {}, {}},
+          Resized{1 + rank},
           StopRequested{},
           AttemptEnded{attempt, below(2) == 0 ? std::optional(rank) : std::nullopt, "gone"},
           CoordinatorRestarted{below(2) == 0, below(2) == 0},

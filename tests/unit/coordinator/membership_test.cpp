@@ -13,12 +13,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 AttemptMembership attempt_of(int ranks, int virtual_workers) {
-  return {.attempt = 2,
-          .token = "secret",
-          .world_size = ranks,
-          .virtual_workers = virtual_workers,
-          .joined = {},
-          .generation = {}};
+  return {.attempt = 2, .token = "secret", .world_size = ranks, .virtual_workers = virtual_workers};
 }
 
 Caller caller(int rank, std::uint64_t generation = 0) {
@@ -113,10 +108,20 @@ TEST(Standing, ToldByTypeAndNeverBySilence) {
   EXPECT_EQ(standing(now, {1, 5, 1, "secret"}), Standing::kOldAttempt);
   EXPECT_EQ(standing(now, {3, 5, 1, "secret"}), Standing::kFutureAttempt);
   EXPECT_EQ(standing(now, {2, 5, 1, "other"}), Standing::kWrongToken);
-  EXPECT_EQ(standing(now, {2, 4, 1, "secret"}), Standing::kOldGeneration);
+  EXPECT_EQ(standing(now, {2, 4, 2, "secret"}), Standing::kOldGeneration);
   EXPECT_EQ(standing(now, {2, 0, 1, "secret"}), Standing::kOldGeneration);
   EXPECT_EQ(standing(now, {2, 6, 1, "secret"}), Standing::kFutureAttempt);
   EXPECT_EQ(standing(now, {2, 5, 2, "secret"}), Standing::kNotAMember);
+}
+
+TEST(Standing, AMemberThatKnowsAnEarlierGenerationYetIsNoStrangerAndWhoWasLeftOutIs) {
+  AttemptMembership now = formed(3, 5);
+  adopt(now, regroup(now, caller(0, 5), {0, 2}).generation);
+  EXPECT_EQ(standing(now, caller(0, 6)), Standing::kCurrent);
+  EXPECT_EQ(standing(now, caller(2, 5)), Standing::kCatchingUp);
+  EXPECT_EQ(standing(now, caller(1, 5)), Standing::kOldGeneration);
+  EXPECT_EQ(standing(now, caller(1, 6)), Standing::kNotAMember);
+  EXPECT_EQ(standing(now, caller(2, 7)), Standing::kFutureAttempt);
 }
 
 TEST(Standing, NobodyActsBeforeTheGenerationIsFormed) {
@@ -124,6 +129,148 @@ TEST(Standing, NobodyActsBeforeTheGenerationIsFormed) {
   join(joining, caller(0), 2, member(0));
   EXPECT_NE(standing(joining, caller(0)), Standing::kCurrent);
   EXPECT_NE(standing(joining, caller(0, 1)), Standing::kCurrent);
+}
+
+std::vector<int> ranks_of(const Generation& generation) {
+  std::vector<int> ranks;
+  for (const Member& one : generation.members) ranks.push_back(one.rank);
+  return ranks;
+}
+
+/// `formed(ranks)` with a newcomer of this rank that has joined.
+AttemptMembership with_newcomer(int ranks, int newcomer) {
+  AttemptMembership membership = formed(ranks, 5);
+  membership.awaited = {newcomer};
+  EXPECT_EQ(join_newcomer(membership, caller(newcomer), member(newcomer)), JoinResult::kNewcomer);
+  return membership;
+}
+
+TEST(Regroup, TheSurvivorsGetTheVirtualWorkersOfTheDead) {
+  const AttemptMembership before = formed(4, 5);
+  const Regrouping answer = regroup(before, caller(1, 5), {1, 3});
+  ASSERT_EQ(answer.result, RegroupResult::kNew) << answer.refusal;
+  EXPECT_EQ(answer.generation.number, 6);
+  EXPECT_EQ(answer.generation.attempt, 2);
+  EXPECT_THAT(ranks_of(answer.generation), ElementsAre(1, 3));
+  EXPECT_THAT(answer.generation.virtual_worker_rank, ElementsAre(1, 1, 1, 1, 3, 3, 3, 3));
+  EXPECT_THAT(answer.missing, ElementsAre(0, 2));
+  EXPECT_THAT(answer.added, IsEmpty());
+  EXPECT_EQ(leader_of(answer.generation), 1) << "the leader's death makes the next one speak";
+}
+
+TEST(Regroup, DownToOne) {
+  AttemptMembership now = formed(3, 5);
+  adopt(now, regroup(now, caller(0, 5), {0, 2}).generation);
+  adopt(now, regroup(now, caller(2, 6), {2}).generation);
+  EXPECT_EQ(now.generation->number, 7);
+  EXPECT_THAT(virtual_workers_of(*now.generation, 2), testing::SizeIs(8));
+}
+
+TEST(Regroup, AnAnswerThatWasLostIsGivenAgainAndNothingIsNew) {
+  AttemptMembership now = formed(3, 5);
+  adopt(now, regroup(now, caller(0, 5), {0, 2}).generation);
+  const Regrouping again = regroup(now, caller(0, 5), {0, 2});
+  EXPECT_EQ(again.result, RegroupResult::kRepeated);
+  EXPECT_EQ(again.generation, *now.generation);
+}
+
+TEST(Regroup, TheSameMembersInTheirOwnGenerationAreANewOne) {
+  const AttemptMembership now = formed(2, 5);
+  const Regrouping answer = regroup(now, caller(0, 5), {0, 1});
+  EXPECT_EQ(answer.result, RegroupResult::kNew) << "a collective hung";
+  EXPECT_EQ(answer.generation.number, 6);
+}
+
+TEST(Regroup, ALeaderThatDiedBeforeItToldTheOthersIsFollowedByTheNext) {
+  AttemptMembership now = formed(4, 5);
+  adopt(now, regroup(now, caller(0, 5), {0, 1, 2}).generation);  // 3 died; then 0 with the answer
+  const Regrouping answer = regroup(now, caller(1, 5), {1, 2});
+  ASSERT_EQ(answer.result, RegroupResult::kNew) << answer.refusal;
+  EXPECT_EQ(answer.generation.number, 7);
+  EXPECT_THAT(answer.missing, ElementsAre(0));
+}
+
+TEST(Regroup, ANewcomerThatJoinedBecomesAMember) {
+  AttemptMembership now = with_newcomer(2, 2);
+  EXPECT_EQ(standing(now, caller(2, 5)), Standing::kNewcomer);
+  const Regrouping answer = regroup(now, caller(0, 5), {0, 1, 2});
+  ASSERT_EQ(answer.result, RegroupResult::kNew) << answer.refusal;
+  EXPECT_THAT(answer.added, ElementsAre(2));
+  EXPECT_THAT(answer.missing, IsEmpty());
+  adopt(now, answer.generation);
+  EXPECT_THAT(now.newcomers, IsEmpty());
+  EXPECT_EQ(standing(now, caller(2, 5)), Standing::kCatchingUp);
+  EXPECT_EQ(standing(now, caller(2, 6)), Standing::kCurrent);
+  EXPECT_EQ(now.generation->members.back(), member(2));
+}
+
+TEST(Regroup, ANewcomerWaitsThroughARegroupingWithoutIt) {
+  AttemptMembership now = with_newcomer(3, 3);
+  adopt(now, regroup(now, caller(0, 5), {0, 2}).generation);
+  EXPECT_EQ(standing(now, caller(3, 5)), Standing::kNewcomer);
+  EXPECT_EQ(regroup(now, caller(0, 6), {0, 2, 3}).result, RegroupResult::kNew);
+}
+
+TEST(Regroup, RefusesWhoDoesNotBelong) {
+  AttemptMembership now = with_newcomer(4, 4);
+  now.awaited = {5};
+  adopt(now, regroup(now, caller(0, 5), {0, 2, 3}).generation);
+  struct Case {
+    Caller caller;
+    std::vector<int> members;
+    RegroupResult expected;
+  };
+  const std::vector<Case> cases = {
+      {{2, 6, 0, "guess"}, {0, 2}, RegroupResult::kStale},
+      {{1, 6, 0, "secret"}, {0, 2}, RegroupResult::kStale},
+      {{3, 6, 0, "secret"}, {0, 2}, RegroupResult::kStale},
+      {caller(0, 7), {0, 2}, RegroupResult::kStale},        // of a generation that never was
+      {caller(1, 5), {1}, RegroupResult::kStale},           // was left out: it never comes back
+      {caller(4, 5), {4}, RegroupResult::kStale},           // is no member yet
+      {caller(0, 6), {0, 1, 2}, RegroupResult::kStranger},  // names one that was left out
+      {caller(0, 6), {0, 2, 5}, RegroupResult::kStranger},  // a newcomer that has not joined
+      {caller(0, 6), {0, 2, 9}, RegroupResult::kStranger},
+      {caller(2, 6), {0, 2}, RegroupResult::kNotTheLowest},
+      {caller(3, 6), {2}, RegroupResult::kNotTheLowest},
+      {caller(0, 6), {}, RegroupResult::kUnordered},
+      {caller(0, 6), {0, 3, 2}, RegroupResult::kUnordered},
+      {caller(0, 6), {0, 0, 2}, RegroupResult::kUnordered},
+  };
+  for (const Case& c : cases) {
+    const Regrouping answer = regroup(now, c.caller, c.members);
+    EXPECT_EQ(answer.result, c.expected) << to_string(answer.result) << ": " << answer.refusal;
+    EXPECT_NE(answer.refusal, "");
+  }
+  EXPECT_EQ(regroup(attempt_of(2, 8), caller(0), {0}).result, RegroupResult::kNothingStands);
+}
+
+TEST(Regroup, NeverMoreRanksThanVirtualWorkers) {
+  AttemptMembership now = with_newcomer(2, 2);
+  now.virtual_workers = 2;
+  EXPECT_EQ(regroup(now, caller(0, 5), {0, 1, 2}).result, RegroupResult::kTooMany);
+}
+
+TEST(JoinNewcomer, OnlyOneThatIsAwaitedAndOnceUnderOneNumber) {
+  AttemptMembership now = formed(2, 5);
+  EXPECT_EQ(join_newcomer(now, caller(2), member(2)), JoinResult::kNotAwaited);
+  now.awaited = {2};
+  EXPECT_EQ(join_newcomer(now, {2, 0, 2, "guess"}, member(2)), JoinResult::kWrongToken);
+  EXPECT_EQ(join_newcomer(now, {1, 0, 2, "secret"}, member(2)), JoinResult::kOldAttempt);
+  EXPECT_EQ(join_newcomer(now, caller(0), {0, "host", 999}), JoinResult::kRankTaken);
+  EXPECT_EQ(join_newcomer(now, caller(2), member(2)), JoinResult::kNewcomer);
+  EXPECT_EQ(join_newcomer(now, caller(2), member(2)), JoinResult::kNewcomer) << "said again";
+  EXPECT_EQ(join_newcomer(now, caller(2), {2, "host", 999}), JoinResult::kRankTaken);
+  adopt(now, regroup(now, caller(0, 5), {0, 1, 2}).generation);
+  EXPECT_EQ(join_newcomer(now, caller(2), member(2)), JoinResult::kMember) << "a late repetition";
+  EXPECT_EQ(join_newcomer(now, caller(1, 0), member(3)), JoinResult::kNotAwaited);
+}
+
+TEST(Join, WhoWasLeftOutDoesNotComeBackByJoining) {
+  AttemptMembership now = formed(3, 5);
+  adopt(now, regroup(now, caller(0, 5), {0, 2}).generation);
+  EXPECT_EQ(join(now, caller(1), 3, member(1)), JoinResult::kLeftOut);
+  EXPECT_EQ(join(now, caller(2), 3, member(2)), JoinResult::kMember);
+  EXPECT_THAT(now.joined, testing::SizeIs(2));
 }
 
 }  // namespace

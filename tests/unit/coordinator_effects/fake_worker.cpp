@@ -9,13 +9,18 @@
 #include <fstream>
 #include <iostream>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
+#include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "common/checksum.h"
 #include "common/error.h"
+#include "fake_group.h"
 #include "storage/object_store.h"
 #include "trainer/client/coordinator_client.h"
 
@@ -99,14 +104,53 @@ void misbehave(const RankIdentity& identity, std::uint64_t epoch) {
     ::_exit(7);
   }
   if (is_for("FAKE_HANG", identity.rank)) ::raise(SIGSTOP);
+  if (is_for("FAKE_DIE_TOO", identity.rank)) ::raise(SIGKILL);
   if (is_for("FAKE_THROW", identity.rank))
     throw Error(ErrorCode::kDataLoss, "the fake's own failure");
 }
 
-Outcome train(CoordinatorClient& client, const RankIdentity& identity,
-              const Membership& membership) {
+void report_epoch(CoordinatorClient& client, const EpochAssignment& assignment, std::uint64_t step,
+                  std::uint64_t epoch) {
+  EpochResult result{epoch, assignment.expected, {}, {}};
+  if (std::getenv("FAKE_WRONG_DIGEST") != nullptr) result.digest.sum += 1;
+  if (const char* lost = std::getenv("FAKE_UNDECODABLE")) {
+    const Sample sample = client.shards("train", {0}, soon()).front().at(0);
+    for (int i = 0; i < std::atoi(lost); ++i) result.undecodable.add(sample.key_hash, epoch);
+    result.digest -= result.undecodable;
+    result.undecodable_keys.push_back(sample.key + ": a test says so");
+  }
+  client.epoch(result);
+  client.metric({"train:loss", 1.0 / static_cast<double>(epoch + 1), step, epoch});
+}
+
+bool gate_is_open() {
+  const char* path = std::getenv("FAKE_GATE");
+  return path == nullptr || std::filesystem::exists(path);
+}
+
+/// With FAKE_GROUP a rank goes on with others as a trainer does; otherwise each is on its own.
+std::optional<Outcome> meet(FakeGroup* group, CoordinatorClient& client, std::uint64_t point) {
+  if (group == nullptr) {
+    wait_for_file("FAKE_GATE", client);
+    const Directives directives = client.directives();
+    if (!directives.failure.empty()) throw Error(ErrorCode::kInternal, directives.failure);
+    if (directives.stop || asked_to_stop) return Outcome::kStopped;
+    return std::nullopt;
+  }
+  switch (group->meet(point, gate_is_open)) {
+    case FakeGroup::Met::kStop:
+      return Outcome::kStopped;
+    case FakeGroup::Met::kLeave:
+      return Outcome::kLeft;
+    default:
+      return std::nullopt;
+  }
+}
+
+Outcome train(CoordinatorClient& client, const RankIdentity& identity, const Membership& membership,
+              FakeGroup* group, std::uint64_t first_step) {
   const auto epochs = static_cast<std::uint64_t>(membership.job.hyperparameters.epochs);
-  std::uint64_t step = 0;
+  std::uint64_t step = first_step;
   const std::string resume_from =
       membership.resume_candidates.empty() ? "" : membership.resume_candidates.front();
   const std::size_t dash = resume_from.rfind("/step-");
@@ -122,43 +166,60 @@ Outcome train(CoordinatorClient& client, const RankIdentity& identity,
     std::cout << "epoch " << epoch << ": " << own.samples << " samples in "
               << assignment.shares.size() << " virtual workers" << std::endl;
 
-    if (identity.rank == 0) {
-      EpochResult result{epoch, assignment.expected, {}, {}};
-      if (std::getenv("FAKE_WRONG_DIGEST") != nullptr) result.digest.sum += 1;
-      if (const char* lost = std::getenv("FAKE_UNDECODABLE")) {
-        const Sample sample = client.shards("train", {0}, soon()).front().at(0);
-        for (int i = 0; i < std::atoi(lost); ++i) result.undecodable.add(sample.key_hash, epoch);
-        result.digest -= result.undecodable;
-        result.undecodable_keys.push_back(sample.key + ": a test says so");
-      }
-      client.epoch(result);
-      client.metric({"train:loss", 1.0 / static_cast<double>(epoch + 1), step, epoch});
-    }
+    const auto leads = [&] { return group == nullptr ? identity.rank == 0 : group->leads(); };
+    const bool reported = leads();
+    if (reported) report_epoch(client, assignment, step, epoch);
     step = epoch + 1;
     client.progress({Phase::kTraining, step, epochs, epoch, 100, 0.5, 0.01});
     if (membership.job.checkpoints) write_slice(client, membership, identity, step);
     client.flush(soon());
-    wait_for_file("FAKE_GATE", client);
-    const Directives directives = client.directives();
-    if (!directives.failure.empty()) throw Error(ErrorCode::kInternal, directives.failure);
-    if (directives.stop || asked_to_stop) return Outcome::kStopped;
+    if (const auto end = meet(group, client, step)) return *end;
+    // The leader may have died before the coordinator had this.
+    if (leads() && !reported) report_epoch(client, assignment, step, epoch);
   }
   return Outcome::kCompleted;
 }
 
-int run(const RankIdentity& identity, const std::string& address) {
+/// What MPI_Comm_spawn is to a trainer.
+void start_newcomer(const std::vector<std::string>& words, int rank) {
+  std::vector<std::string> copy = words;
+  copy.insert(copy.end(), {"--newcomer", std::to_string(rank)});
+  std::vector<char*> argv;
+  for (std::string& word : copy) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  if (::fork() != 0) return;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::execv("/proc/self/exe", argv.data());
+  ::_exit(127);
+}
+
+int run(const RankIdentity& identity, const std::string& address, bool newcomer,
+        const std::vector<std::string>& words) {
   CoordinatorClient client(address, identity);
   if (is_for("FAKE_NEVER_JOIN", identity.rank)) std::this_thread::sleep_for(std::chrono::hours(1));
-  const Membership membership = client.join("localhost", soon());
+  const Membership membership =
+      newcomer ? client.join_as_newcomer("localhost", soon()) : client.join("localhost", soon());
   try {
+    std::unique_ptr<FakeGroup> group;
+    std::uint64_t step = 0;
+    if (const char* folder = std::getenv("FAKE_GROUP")) {
+      std::filesystem::create_directories(folder);
+      group = std::make_unique<FakeGroup>(folder, identity, client,
+                                          [&](int rank) { start_newcomer(words, rank); });
+      if (newcomer) {
+        step = group->wait_to_be_member();
+      } else {
+        group->begin(membership.generation);
+      }
+    }
     std::cout << "joined as " << identity.rank << " of " << identity.world_size << std::endl;
     std::cerr << "a word on stderr" << std::endl;
-    const Outcome outcome = train(client, identity, membership);
+    const Outcome outcome = train(client, identity, membership, group.get(), step);
     if (is_for("FAKE_IGNORE_STOP", identity.rank))
       std::this_thread::sleep_for(std::chrono::hours(1));
-    const bool first = identity.rank == 0;
+    const bool first = group == nullptr ? identity.rank == 0 : group->leads();
     client.finish(
-        outcome, "", first ? membership.job.artifact().str() : "",
+        outcome, "", first || group != nullptr ? membership.job.artifact().str() : "",
         first ? std::vector<MetricPoint>{{"train:loss", 0.25, 4, 3}} : std::vector<MetricPoint>{},
         soon());
     return 0;
@@ -176,12 +237,13 @@ int main(int argc, char** argv) {
   using namespace musher;
   std::signal(SIGTERM, [](int) { asked_to_stop = true; });
   auto given = arguments(argc, argv);
-  const RankIdentity identity{given["--job-name"], std::stoull(given["--attempt"]),
-                              std::atoi(std::getenv("OMPI_COMM_WORLD_RANK")),
-                              std::atoi(std::getenv("OMPI_COMM_WORLD_SIZE")),
-                              first_line(given["--token-file"])};
+  const bool newcomer = given.contains("--newcomer");
+  const RankIdentity identity{
+      given["--job-name"], std::stoull(given["--attempt"]),
+      newcomer ? std::stoi(given["--newcomer"]) : std::atoi(std::getenv("OMPI_COMM_WORLD_RANK")),
+      std::atoi(std::getenv("OMPI_COMM_WORLD_SIZE")), first_line(given["--token-file"])};
   try {
-    return run(identity, given["--coordinator"]);
+    return run(identity, given["--coordinator"], newcomer, {argv, argv + argc});
   } catch (const std::exception& error) {
     std::cerr << "fake worker: " << error.what() << std::endl;
     return 1;

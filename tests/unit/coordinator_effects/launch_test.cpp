@@ -76,13 +76,27 @@ TEST(MpirunOutput, HowARankEnded) {
   const std::string who = "[vm:14855] [prterun-vm-14855@0,0] odls:waitpid_fired child ";
   const MpirunLine code = parse_mpirun_line(who + "[prterun-vm-14855@1,1] exit code 7");
   ASSERT_EQ(code.kind, Kind::kExit);
-  EXPECT_EQ(code.exit, (RankExit{1, 7, ""}));
+  EXPECT_EQ(code.exit, (RankExit{1, 1, 0, 7, ""}));
   EXPECT_EQ(code.exit.text(), "exited with code 7");
   const MpirunLine killed =
       parse_mpirun_line(who + "process [prterun-vm-14833@1,10] terminated with signal Killed");
   ASSERT_EQ(killed.kind, Kind::kExit);
-  EXPECT_EQ(killed.exit, (RankExit{10, 0, "Killed"}));
+  EXPECT_EQ(killed.exit, (RankExit{1, 10, 0, 0, "Killed"}));
   EXPECT_EQ(killed.exit.text(), "was killed by signal 9 (Killed)");
+}
+
+TEST(MpirunOutput, ARankThatWasStartedLaterHasANameOfItsOwnAndAPid) {
+  const std::string who = "[vm:4092] [prterun-vm-4092@0,0] odls:";
+  const MpirunLine gone = parse_mpirun_line(
+      who + "wait_local_proc child process [prterun-vm-4092@2,0] pid 4108 terminated");
+  ASSERT_EQ(gone.kind, Kind::kGone);
+  EXPECT_EQ(gone.exit.job, 2);
+  EXPECT_EQ(gone.exit.rank, 0);
+  EXPECT_EQ(gone.exit.pid, 4108);
+  const MpirunLine exit = parse_mpirun_line(
+      who + "waitpid_fired child process [prterun-vm-4092@3,0] terminated with signal Killed");
+  ASSERT_EQ(exit.kind, Kind::kExit);
+  EXPECT_EQ(exit.exit, (RankExit{3, 0, 0, 0, "Killed"}));
 }
 
 TEST(MpirunOutput, ChatterIsNoMessageAndMessagesAreNoChatter) {

@@ -1,103 +1,11 @@
-// The coordinator and its ranks' client over real gRPC, with ranks that are threads of this
-// process.
+// The coordinator and its ranks' client over real gRPC.
 
-#include <fstream>
-
-#include <gmock/gmock.h>
-#include <grpcpp/grpcpp.h>
-#include <gtest/gtest.h>
-
-#include "common/error.h"
-#include "common/thread.h"
-#include "coordinator/coordinator.h"
-#include "coordinator/job_file.h"
-#include "coordinator/server.h"
-#include "coordinator/temporary_folder.h"
-#include "trainer/client/coordinator_client.h"
-#include "workers.grpc.pb.h"
+#include "ranks_testing.h"
 
 namespace musher {
 namespace {
 
 using testing::HasSubstr;
-
-Deadline soon() {
-  return Deadline::after(std::chrono::seconds(30));
-}
-
-class RanksTest : public testing::Test {
- protected:
-  void SetUp() override {
-    for (int i = 0; i < 9; ++i) {
-      const auto file =
-          folder_.path() / "data" / (i % 2 ? "a" : "b") / (std::to_string(i) + ".png");
-      std::filesystem::create_directories(file.parent_path());
-      std::ofstream(file) << "not decoded here";
-    }
-    std::ofstream(folder_.path() / "job.json") << R"({
-      "TrainingJobName": "j", "AlgorithmSpecification": {"TrainingInputMode": "File"},
-      "HyperParameters": {"model": "convnet", "batch_size": "4", "virtual_workers": "4", "epochs": "2"},
-      "InputDataConfig": [{"ChannelName": "train", "DataSource": {"S3DataSource": {
-        "S3DataType": "S3Prefix", "S3Uri": "file://./data"}}}],
-      "OutputDataConfig": {"S3OutputPath": "file://./out"},
-      "CheckpointConfig": {"S3Uri": "file://./checkpoints"},
-      "ResourceConfig": {"InstanceCount": 2}, "StoppingCondition": {"MaxRuntimeInSeconds": 60}})";
-    start_coordinator("127.0.0.1:0");
-    coordinator_->create(read_job_file(folder_.path() / "job.json", 2).request, 2);
-    while (coordinator_->token("j").empty()) {
-      ASSERT_FALSE(soon().expired());
-      coordinator_->wait_for_change(coordinator_->version(),
-                                    Deadline::after(std::chrono::milliseconds(10)));
-    }
-    token_ = coordinator_->token("j");
-  }
-
-  void start_coordinator(const std::string& listen) {
-    CoordinatorOptions options;
-    options.state = folder_.path() / "state";
-    options.hosts = {{"localhost", 2}};
-    options.ranks_are_here = true;
-    options.heartbeat_seconds = 0.02;
-    coordinator_ = std::make_unique<Coordinator>(options, make_silent_logger());
-    server_ = std::make_unique<Server>(*coordinator_, listen);
-    coordinator_->start(server_->address());
-  }
-
-  std::unique_ptr<CoordinatorClient> client(int rank, const std::string& token,
-                                            std::uint64_t attempt = 1) {
-    return std::make_unique<CoordinatorClient>(server_->address(),
-                                               RankIdentity{"j", attempt, rank, 2, token});
-  }
-
-  /// Both ranks, joined.
-  void join_both() {
-    for (int rank : {0, 1}) ranks_.push_back(client(rank, token_));
-    Thread other("rank 1", [&] { ranks_[1]->join("h", soon()); });
-    membership_ = ranks_[0]->join("h", soon());
-    other.join_and_rethrow();
-  }
-
-  std::vector<std::string> notices() {
-    const auto progress = coordinator_->progress("j");
-    return {progress.notices().begin(), progress.notices().end()};
-  }
-
-  static ErrorCode code_of(const std::function<void()>& call) {
-    try {
-      call();
-    } catch (const Error& error) {
-      return error.code();
-    }
-    return ErrorCode::kInternal;
-  }
-
-  TemporaryFolder folder_{"musher-test"};
-  std::string token_;
-  std::unique_ptr<Coordinator> coordinator_;
-  std::unique_ptr<Server> server_;
-  Membership membership_;
-  std::vector<std::unique_ptr<CoordinatorClient>> ranks_;
-};
 
 TEST_F(RanksTest, AWrongTokenAnOldAttemptAndAStrangerAreRefused) {
   EXPECT_EQ(code_of([&] { client(0, "wrong")->join("h", soon()); }),
@@ -105,12 +13,12 @@ TEST_F(RanksTest, AWrongTokenAnOldAttemptAndAStrangerAreRefused) {
   EXPECT_EQ(code_of([&] { client(0, token_, 7)->join("h", soon()); }),
             ErrorCode::kFailedPrecondition);
   EXPECT_EQ(code_of([&] { client(2, token_)->join("h", soon()); }), ErrorCode::kFailedPrecondition);
-  join_both();
+  join_all();
   EXPECT_EQ(membership_.generation, 1u);
 }
 
 TEST_F(RanksTest, EveryCallOfAStaleCallerSaysStale) {
-  join_both();
+  join_all();
   const auto stub = v1::Workers::NewStub(
       grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
   v1::RankId id;
@@ -137,7 +45,7 @@ TEST_F(RanksTest, EveryCallOfAStaleCallerSaysStale) {
 }
 
 TEST_F(RanksTest, TheAssignmentsOfAllRanksAreTheWholeEpochOnce) {
-  join_both();
+  join_all();
   Digest sum;
   std::uint64_t virtual_workers = 0;
   Digest expected;
@@ -163,7 +71,7 @@ TEST_F(RanksTest, TheAssignmentsOfAllRanksAreTheWholeEpochOnce) {
 }
 
 TEST_F(RanksTest, AReportThatIsSentAgainIsTakenOnce) {
-  join_both();
+  join_all();
   const auto stub = v1::Workers::NewStub(
       grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
   v1::ReportRequest report;
@@ -188,7 +96,7 @@ TEST_F(RanksTest, AReportThatIsSentAgainIsTakenOnce) {
 }
 
 TEST_F(RanksTest, TheCheckpointStandsWithItsLastSliceAndNotBefore) {
-  join_both();
+  join_all();
   const auto manifest = folder_.path() / "checkpoints" / "step-1" / "manifest.json";
   const SliceWritten first{"step-1", 1, 0, 2, "rank-0", 3, 4, "{}"};
   EXPECT_FALSE(ranks_[0]->slice_written(first, soon()));
@@ -201,22 +109,19 @@ TEST_F(RanksTest, TheCheckpointStandsWithItsLastSliceAndNotBefore) {
 }
 
 TEST_F(RanksTest, AStopReachesEveryRankAndTheJobEndsStopped) {
-  join_both();
+  join_all();
   coordinator_->stop("j");
   for (auto& rank : ranks_) {
     rank->flush(soon());
     EXPECT_TRUE(rank->directives().stop);
   }
   for (auto& rank : ranks_) rank->finish(Outcome::kStopped, "", "", {}, soon());
-  while (!coordinator_->progress("j").over()) {
-    coordinator_->wait_for_change(coordinator_->version(),
-                                  Deadline::after(std::chrono::milliseconds(50)));
-  }
+  wait_over();
   EXPECT_EQ(coordinator_->describe("j").training_job_status(), v1::TrainingJobStatus::Stopped);
 }
 
 TEST_F(RanksTest, ReportsOutliveACoordinatorThatIsAwayForAWhile) {
-  join_both();
+  join_all();
   const std::string address = server_->address();
   server_.reset();
   ranks_[0]->notice("made while it was away");

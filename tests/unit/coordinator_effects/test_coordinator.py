@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import unittest
+from pathlib import Path
 
 import grpc
 
@@ -24,8 +25,8 @@ class CoordinatorTest(MusherTest):
         self.gate = self.folder / "gate"
         self.environment["TMPDIR"] = str(self.folder)  # what a killed program leaves goes with the test
 
-    def serve(self, *arguments):
-        return self.start_daemon("--trainer", WORKER, *arguments)  # on two slots
+    def serve(self, *arguments, slots=2):
+        return self.start_daemon("--trainer", WORKER, *arguments, slots=slots)
 
     def job(self, name, environment=None, retries=0, checkpoints=False, **options):
         job = make_job(name, f"file://{self.folder}/data", f"file://{self.folder}/out",
@@ -50,6 +51,14 @@ class CoordinatorTest(MusherTest):
         description = self.describe(name)
         self.assertEqual(description["TrainingJobStatus"], status)
         return description
+
+    def restart(self, address):
+        log = self.folder / "daemon2.log"
+        again = self.processes.start(
+            [self.command(["serve"])[0], "serve", "--state", self.folder / "state", "--listen", address, "--slots", "2",
+             "--trainer", WORKER], env=self.environment, log=log)
+        self.wait_until(lambda: again.poll() is None and self.musher("list").returncode == 0, 30, "the daemon is back")
+        return again
 
     def failure(self, name, environment, **options):
         self.submit(name, environment=environment, **options)
@@ -148,24 +157,18 @@ class Life(CoordinatorTest):
 
 class Failures(CoordinatorTest):
     def test_the_reason_names_the_first_failing_rank(self):
-        self.serve()
+        self.serve("--regroup-limit", 0.5)
+        # The other rank waits at the gate, and never says that it goes on alone.
         with self.subTest("killed"):
-            reason = self.failure("killed", {"FAKE_DIE": 1})
-            for piece in ("rank 1", "signal 9 (Killed)", "about to die"):
+            reason = self.failure("killed", {"FAKE_DIE": 1, "FAKE_GATE": self.gate})
+            for piece in ("rank 1 on host localhost", "signal 9 (Killed)", "about to die", "did not go on within"):
                 self.assertIn(piece, reason)
         with self.subTest("exited"):
-            reason = self.failure("exited", {"FAKE_EXIT": 0})
+            reason = self.failure("exited", {"FAKE_EXIT": 0, "FAKE_GATE": self.gate})
             for piece in ("rank 0", "code 7", "out of luck"):
                 self.assertIn(piece, reason)
         with self.subTest("says it itself"):
             self.assertEqual(self.failure("says", {"FAKE_THROW": 1}), "rank 1: the fake's own failure")
-        self.assertEqual(len(self.children()), 1, "the daemon and no worker")
-
-    def test_a_rank_that_hangs_is_found_and_killed(self):
-        self.serve()
-        reason = self.failure("hangs", {"FAKE_HANG": 1, "FAKE_AT_EPOCH": 1}, heartbeat_timeout_seconds=2)
-        for piece in ("rank 1", "hung", "no heartbeat for 2 s", "training"):
-            self.assertIn(piece, reason)
         self.assertEqual(len(self.children()), 1, "the daemon and no worker")
 
     def test_a_digest_that_does_not_match_fails_the_job(self):
@@ -189,11 +192,11 @@ class Failures(CoordinatorTest):
 
     def test_another_attempt_goes_on_from_the_newest_checkpoint(self):
         self.serve()
-        self.submit("retried", environment={"FAKE_DIE": 1, "FAKE_AT_EPOCH": 2, "FAKE_ATTEMPT": 1}, retries=1, epochs=6,
-                    checkpoints=True)
+        self.submit("retried", environment={"FAKE_DIE": 1, "FAKE_DIE_TOO": 0, "FAKE_AT_EPOCH": 2, "FAKE_ATTEMPT": 1},
+                    retries=1, epochs=6, checkpoints=True)
         description = self.finished("retried", "Completed")
         self.assertIn("Interrupted", [one["Status"] for one in description["SecondaryStatusTransitions"]])
-        # The ranks of the fake do not wait for each other: the other one may not have got as far.
+        # The ranks of the fake do not wait for each other: one may not have got as far.
         self.assertRegex(self.musher("status", "retried").stdout, "resumed at step [12]")
         kept = sorted(path.parent.name for path in (self.folder / "checkpoints-retried").glob("*/manifest.json"))
         self.assertEqual(kept, ["step-4.2", "step-5.2", "step-6.2"], "the last three")
@@ -205,6 +208,110 @@ class Failures(CoordinatorTest):
         os.kill(mpirun[0], signal.SIGKILL)
         self.assertIn("mpirun ended", self.finished("orphans", "Failed")["FailureReason"])
         self.assertEqual(len(self.children()), 1, "the daemon and no worker")
+
+
+class Recovery(CoordinatorTest):
+    """Ranks that wait for each other, as MPI's do, and go on without one that died."""
+
+    def together(self, name, workers=3, epochs=3, **options):
+        environment = {"FAKE_GROUP": self.folder / "group"} | options.pop("environment", {})
+        self.submit_held(name, environment=environment, workers=workers, epochs=epochs, **options)
+
+    def rank_pid(self, rank):
+        """The process of a rank that mpirun started, or of a newcomer."""
+        for pid, command in self.children().items():
+            if "fake_worker" not in command.split(" ")[0]:
+                continue
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            words = command.split(" ")
+            own = int(words[words.index("--newcomer") + 1]) if "--newcomer" in words else None
+            if own == rank or own is None and f"OMPI_COMM_WORLD_RANK={rank}".encode() in variables:
+                return pid
+        self.fail(f"rank {rank} does not run: {self.children()}")
+
+    def kill_rank(self, rank, number=signal.SIGKILL):
+        os.kill(self.rank_pid(rank), number)
+
+    def status_has(self, name, pattern, seconds=60):
+        return self.wait_until(lambda: re.search(pattern, self.musher("status", name).stdout), seconds, pattern)
+
+    def done(self, name, epochs=3):
+        self.gate.touch()
+        description = self.finished(name, "Completed")
+        status = self.musher("status", name).stdout
+        for epoch in range(1, epochs + 1):
+            self.assertEqual(status.count(f"epoch {epoch}: {self.samples} of {self.samples} samples, each once"), 1, status)
+        self.assertEqual(description["ModelArtifacts"]["S3ModelArtifacts"],
+                         f"file://{self.folder}/out/{name}/output/model.tar.gz")
+        self.assertNotIn("Interrupted", str(description["SecondaryStatusTransitions"]))
+        self.wait_until(lambda: len(self.children()) == 1, 15, "the daemon and no worker")
+        return status
+
+    def test_a_rank_is_killed_the_others_go_on_and_another_takes_its_place(self):
+        self.serve(slots=3)
+        self.together("one")
+        self.kill_rank(1)
+        self.status_has("one", r"rank 1 on host localhost was killed by signal 9 \(Killed\); 2 ranks went on with step 2 after "
+                               r"0.10 s, which was run again")
+        self.status_has("one", r"rank 3 joined: 3 ranks from step 2 on, training paused for 0.10 s")
+        self.status_has("one", r"ranks +3")
+        status = self.done("one")
+        self.assertIn("attempt   1", status)
+
+    def test_the_leader_is_killed(self):
+        self.serve(slots=3)
+        self.together("led")
+        self.kill_rank(0)
+        self.status_has("led", r"rank 0 on host localhost was killed by signal 9 \(Killed\); 2 ranks went on")
+        self.status_has("led", r"rank 3 joined")
+        self.done("led")
+        self.assertEqual(self.describe("led")["FinalMetricDataList"][0]["Value"], 0.25)
+
+    def test_two_are_killed_and_then_all_but_one(self):
+        self.serve(slots=4)
+        self.together("few", workers=4)
+        pids = [self.rank_pid(rank) for rank in (1, 2)]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        self.status_has("few", r"rank [12] on host localhost was killed.*ranks? went on")
+        self.kill_rank(0)
+        self.status_has("few", r"rank 0 on host localhost was killed.*ranks? went on")
+        self.done("few")
+
+    def test_all_are_killed_and_the_next_attempt_goes_on(self):
+        self.serve()
+        self.together("all", workers=2, retries=1, checkpoints=True)
+        pids = [self.rank_pid(rank) for rank in (0, 1)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)  # so that neither goes on without the other
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        self.status_has("all", "Attempt 1 was lost: rank [01] on host localhost was killed by signal 9")
+        self.gate.touch()
+        self.finished("all", "Completed")
+        self.assertIn("resumed at step", self.musher("status", "all").stdout)
+
+    def test_a_rank_that_hangs_is_found_and_killed(self):
+        self.serve(slots=3)
+        self.together("hangs", heartbeat_timeout_seconds=2)
+        self.kill_rank(2, signal.SIGSTOP)
+        self.status_has("hangs", r"rank 2 on host localhost hung: no heartbeat for 2 s; it was training at step 1; 2 ranks went on")
+        self.done("hangs")
+
+    def test_the_coordinator_is_killed_between_a_regrouping_and_the_report_of_it(self):
+        daemon = self.serve()
+        hold = self.folder / "hold"
+        self.together("away", workers=2, environment={"FAKE_HOLD_RECOVERY": hold})
+        self.kill_rank(0)
+        self.wait_until(lambda: "generation 2: ranks 1 go on" in self.musher("logs", "away").stdout, 30, "the regrouping")
+        self.wait_until(lambda: "rank 0 was killed" in self.musher("logs", "away").stdout, 30, "mpirun tells")
+        daemon.kill()
+        daemon.wait(timeout=10)
+        self.restart(self.address)
+        hold.touch()
+        self.status_has("away", r"rank 0 on host localhost was killed by signal 9 \(Killed\); 1 rank went on with step 2")
+        self.status_has("away", "rank 2 joined: 2 ranks")
+        self.done("away")
 
 
 class Stops(CoordinatorTest):
@@ -269,14 +376,6 @@ class Restarts(CoordinatorTest):
             self.assertEqual(len(re.findall(rf" {rank} epoch 2: ", log)), 1, "no line lost")
         self.assertEqual(self.describe("runs")["SecondaryStatusTransitions"][-1]["Status"], "Completed")
         self.assertNotIn("Interrupted", str(self.describe("runs")))
-
-    def restart(self, address):
-        log = self.folder / "daemon2.log"
-        again = self.processes.start(
-            [self.command(["serve"])[0], "serve", "--state", self.folder / "state", "--listen", address, "--slots", "2",
-             "--trainer", WORKER], env=self.environment, log=log)
-        self.wait_until(lambda: again.poll() is None and self.musher("list").returncode == 0, 30, "the daemon is back")
-        return again
 
     def test_an_orderly_end_leaves_the_ranks_running(self):
         daemon = self.serve()
