@@ -288,6 +288,42 @@ TEST_F(NcclTest, ADeathDuringTheShrinkIsShrunkAwayToo) {
   });
 }
 
+/// A rank that came later is connected as the others are, and its death is as theirs.
+TEST_F(NcclTest, ANewcomerIsTakenIn) {
+  ThreadRanks bootstrap(2);
+  std::vector<std::thread> threads;
+  const auto go_on = [&](std::unique_ptr<Collective> ranks, bool newcomer) {
+    expect_right_sum(*ranks, 3);
+    if (newcomer) return bootstrap.kill(1000);
+    auto values = numbers(0, 1000);
+    EXPECT_FALSE(failure_of<PeerFailure>([&] {
+                   ranks->all_reduce(buffer_of(values))->wait(soon());
+                 }).empty());
+    expect_right_sum(*ranks->shrink(soon()), 2);
+  };
+  for (int rank = 0; rank < 2; ++rank) {
+    threads.emplace_back([&, rank] {
+      fake_nccl::this_thread_is(rank);
+      auto ranks = make_nccl_collective(bootstrap.collective(rank), {}, soon());
+      expect_right_sum(*ranks, 2);
+      go_on(ranks->grow(nullptr, soon()), false);
+    });
+  }
+  threads.emplace_back([&] {
+    fake_nccl::this_thread_is(2);
+    go_on(make_nccl_collective(bootstrap.newcomer(), {}, soon()), true);
+  });
+  for (auto& thread : threads) thread.join();
+}
+
+TEST_F(NcclTest, ADeathWhileGrowingIsAPeerFailureAndShrinkHelps) {
+  run(3, [](ThreadRanks& bootstrap, std::unique_ptr<Collective> ranks, int rank) {
+    if (rank == 2) return bootstrap.kill(2);
+    EXPECT_FALSE(failure_of<PeerFailure>([&] { ranks->grow(nullptr, soon()); }).empty());
+    expect_right_sum(*ranks->shrink(soon()), 2);
+  });
+}
+
 TEST_F(NcclTest, ARankWhereNcclDoesNotStartFailsAll) {
   fake_nccl::fail_init(1, ncclSystemError);
   ThreadRanks bootstrap(3);

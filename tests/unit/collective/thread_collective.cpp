@@ -20,12 +20,14 @@ struct ThreadRanks::Hub {
     std::map<int, std::map<int, std::vector<std::byte>>>
         rounds;  ///< number → rank → what it brings
     std::set<int> shrinking;
+    std::set<int> growing;
     std::shared_ptr<Group> next;
   };
   std::mutex mutex;
   std::condition_variable changed;
   std::set<int> dead;
   std::shared_ptr<Group> first = std::make_shared<Group>();
+  std::shared_ptr<Group> grown;  ///< the newest that a newcomer is in
 
   bool is_broken(const Group& group) const {
     return group.aborted || std::any_of(group.ranks.begin(), group.ranks.end(),
@@ -36,6 +38,8 @@ struct ThreadRanks::Hub {
 namespace {
 
 using Hub = ThreadRanks::Hub;
+
+constexpr int kNewcomer = 1000;  // its number; there is one at most
 
 class ThreadCollective final : public Collective {
  public:
@@ -69,8 +73,22 @@ class ThreadCollective final : public Collective {
 
   Collective& host() override { return *this; }
 
-  std::unique_ptr<Collective> grow(Newcomer*, Deadline) override {
-    throw Error(ErrorCode::kInternal, "threads do not grow");
+  std::unique_ptr<Collective> grow(Newcomer*, Deadline deadline) override {
+    std::unique_lock lock(hub_->mutex);
+    group_->growing.insert(first_rank_);
+    hub_->changed.notify_all();
+    const bool ended = hub_->changed.wait_until(lock, deadline.when(), [&] {
+      return group_->growing.size() == group_->ranks.size() || hub_->is_broken(*group_);
+    });
+    if (!ended || hub_->is_broken(*group_)) throw PeerFailure("a rank died or gave up");
+    if (!group_->next) {
+      group_->next = std::make_shared<Hub::Group>();
+      group_->next->ranks = group_->ranks;
+      group_->next->ranks.push_back(kNewcomer);
+      hub_->grown = group_->next;
+      hub_->changed.notify_all();
+    }
+    return std::make_unique<ThreadCollective>(hub_, group_->next, first_rank_);
   }
 
   std::optional<std::string> failure() override {
@@ -136,6 +154,12 @@ ThreadRanks::~ThreadRanks() = default;
 
 std::unique_ptr<Collective> ThreadRanks::collective(int rank) {
   return std::make_unique<ThreadCollective>(hub_, hub_->first, rank);
+}
+
+std::unique_ptr<Collective> ThreadRanks::newcomer() {
+  std::unique_lock lock(hub_->mutex);
+  hub_->changed.wait(lock, [&] { return hub_->grown != nullptr; });
+  return std::make_unique<ThreadCollective>(hub_, hub_->grown, kNewcomer);
 }
 
 void ThreadRanks::kill(int rank) {

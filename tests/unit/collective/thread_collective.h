@@ -14,6 +14,8 @@ class ThreadRanks {
   explicit ThreadRanks(int size);
   ~ThreadRanks();
   std::unique_ptr<Collective> collective(int rank);
+  /// The last rank of the group that grow() makes, once it stands.
+  std::unique_ptr<Collective> newcomer();
   /// The rank, as first numbered, is dead from now on.
   void kill(int rank);
 
