@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <filesystem>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -111,6 +113,13 @@ void Attempt::clean_up() {
   const Deadline deadline = Deadline::after(kCleanUpTime);
   while (signal_by_argument(marker_, SIGKILL) > 0 && !deadline.expired()) {
     ::poll(nullptr, 0, 5);  // the kernel tells nobody but the parent of a process's end
+  }
+  // mpirun removes its session folder itself unless it was killed.
+  if (mpirun_) {
+    std::error_code ignored;
+    std::filesystem::remove_all(std::filesystem::temp_directory_path(ignored) /
+                                    fmt::format("ompi.{}", mpirun_->identity().pid),
+                                ignored);
   }
 }
 

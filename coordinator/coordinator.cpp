@@ -14,10 +14,22 @@ WallTime wall_now() {
 
 /// The store holds the tokens of attempts, so a new state folder is the owner's alone.
 std::filesystem::path private_folder(const std::filesystem::path& folder) {
-  if (std::filesystem::create_directories(folder)) {
-    std::filesystem::permissions(folder, std::filesystem::perms::owner_all);
+  std::error_code error;
+  if (std::filesystem::create_directories(folder, error)) {
+    std::filesystem::permissions(folder, std::filesystem::perms::owner_all, error);
+  }
+  if (error) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the state folder " + folder.string() + " can't be made: " + error.message());
   }
   return folder;
+}
+
+/// That of the last committed step: a rank that saves the model reports none.
+std::uint64_t epoch_of(const v1::ReportRequest& latest, std::uint64_t epochs) {
+  const std::uint64_t steps_per_epoch = epochs > 0 ? latest.steps() / epochs : 0;
+  if (steps_per_epoch == 0 || latest.step() == 0) return latest.epoch();
+  return (latest.step() - 1) / steps_per_epoch;
 }
 
 }  // namespace
@@ -209,7 +221,7 @@ v1::JobProgress Coordinator::progress(const std::string& name, std::size_t first
       progress.set_ranks(static_cast<int>(record.state.members.size()));
     }
   }
-  progress.set_epoch(latest.epoch());
+  progress.set_epoch(epoch_of(latest, progress.epochs()));
   progress.set_step(latest.step());
   progress.set_steps(latest.steps());
   progress.set_samples_per_second(latest.samples_per_second());

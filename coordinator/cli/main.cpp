@@ -20,7 +20,7 @@ void print_help(std::ostream& out) {
     std::string left = std::string("  ") + command->name + " " + command->arguments;
     left.resize(std::max<std::size_t>(left.size() + 1, 24), ' ');
     const std::string help = command->help;
-    out << left << help.substr(0, help.find_first_of(".:") + 1) << "\n";
+    out << left << help.substr(0, help.find_first_of(".:")) << ".\n";
   }
   out << "\n`musher COMMAND --help` tells more. Exit codes: 0 Completed, 1 Failed, 2 usage or bad "
          "job, 3 Stopped, 4 the coordinator can't be reached.\n";

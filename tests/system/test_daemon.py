@@ -44,6 +44,7 @@ class Daemon(MusherTest):
         listed = json.loads(self.musher("list", "--json", code=0).stdout)
         self.assertEqual([one["TrainingJobName"] for one in listed["TrainingJobSummaries"]], ["first"])
         self.assertNotEqual(self.musher("logs", "first", code=0).stdout, "")
+        self.assertRegex(self.musher("status", "first", code=0).stdout, "epoch 2 of 2, step 8 of 8")
         self.musher("delete", "first", code=0)
         self.assertNotEqual(self.musher("status", "first").returncode, 0)
 

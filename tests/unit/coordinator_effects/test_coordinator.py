@@ -147,6 +147,11 @@ class Life(CoordinatorTest):
         self.assertIn(b"musher.v1.Jobs", answer)
         self.assertIn(b"musher.v1.Workers", answer)
 
+    def test_a_state_folder_that_cannot_be_made(self):
+        done = self.musher("serve", "--state", "/proc/none", "--listen", "127.0.0.1:0", code=2)
+        self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+        self.assertIn("/proc/none", done.stderr)
+
     def test_addresses_that_are_refused(self):
         for listen, why in {"0.0.0.0:0": "TLS", "192.0.2.1:7077": "TLS", "nonsense": "HOST:PORT"}.items():
             with self.subTest(listen):
