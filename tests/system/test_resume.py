@@ -1,4 +1,5 @@
 """A job that was stopped and resumed ends with the same bits as one that never was."""
+import json
 import unittest
 
 from musher_testing import BUCKET, LIMIT, MusherTest, make_images, make_job
@@ -40,6 +41,9 @@ class Resume(MusherTest):
         self.assert_other_weights(self.weights(half), self.weights(whole))
         self.assert_same_weights(self.weights(whole), self.weights(rest))
         log = self.musher("logs", "rest").stdout + self.musher("status", "rest").stdout
+        stopped_at = json.loads((self.artifact(half) / "metrics.json").read_text())["step"]
+        self.assertGreater(stopped_at, 0)
+        self.assertIn(f"resumed at step {stopped_at} from {halves}/", log)
         self.assertNotIn("epoch 1:", log, "the first epochs were not trained again")
 
     def test_a_checkpoint_of_another_model_is_refused(self):
