@@ -31,7 +31,8 @@ namespace {
 constexpr auto kStartTimeout = std::chrono::seconds(60);
 constexpr auto kEndTimeout = std::chrono::seconds(30);
 constexpr auto kEnterTimeout = std::chrono::minutes(10);
-constexpr auto kFinalizeTimeout = std::chrono::seconds(3);
+constexpr auto kFinalizeTimeout = std::chrono::seconds(10);
+constexpr auto kFinalizeTimeoutAfterChange = std::chrono::milliseconds(200);
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
 
@@ -133,7 +134,8 @@ void report_failure(CoordinatorClient& client, int rank, const std::string& what
 /// How this process is to leave.
 struct End {
   int code = 0;
-  bool at_once = false;  ///< others of MPI's world go on: MPI_Finalize would wait for them
+  bool at_once = false;          ///< others of MPI's world go on: MPI_Finalize would wait for them
+  bool members_changed = false;  ///< see RankEnd
 };
 
 /// A rank that others have started beside training.
@@ -145,8 +147,8 @@ End run_newcomer(const TrainerOptions& options, const MpiRuntime& mpi,
   CoordinatorClient client(options.coordinator, identity);
   const RankRole role{options.newcomer, std::max(0, options.gpu), /*newcomer=*/true};
   const auto enter = [&] { return applicant.enter({}, Deadline::after(kEnterTimeout)); };
-  const Outcome outcome = run_rank(options, role, enter, client, stop_signal);
-  return {0, outcome == Outcome::kLeft};
+  const RankEnd end = run_rank(options, role, enter, client, stop_signal);
+  return {0, end.outcome == Outcome::kLeft, end.members_changed};
 }
 
 End run(TrainerOptions options, const MpiRuntime& mpi, const std::atomic<bool>& stop_signal) {
@@ -158,7 +160,7 @@ End run(TrainerOptions options, const MpiRuntime& mpi, const std::atomic<bool>& 
     rendezvous = given_rendezvous(options, mpi);
   } else {
     rendezvous = hand_made_rendezvous(options, mpi, *world, coordinator);
-    if (!rendezvous) return {kExitUsage};
+    if (!rendezvous) return {kExitUsage, false, false};
     options.coordinator = rendezvous->address;
     options.job_name = rendezvous->identity.job;
     options.attempt = rendezvous->identity.attempt;
@@ -171,15 +173,16 @@ End run(TrainerOptions options, const MpiRuntime& mpi, const std::atomic<bool>& 
   try {
     const RankRole role{mpi.world_rank(), mpi.local_rank()};
     const auto enter = [&] { return std::move(world); };
-    end.at_once = run_rank(options, role, enter, client, stop_signal) == Outcome::kLeft;
+    const RankEnd run_end = run_rank(options, role, enter, client, stop_signal);
+    end = {0, run_end.outcome == Outcome::kLeft, run_end.members_changed};
   } catch (const PeerFailure& failure) {
     // The attempt is lost, not the job: the coordinator learns of it from this process's end.
     std::cerr << "musher-trainer: rank " << mpi.world_rank()
               << ": the ranks did not find together again: " << failure.what() << std::endl;
-    end = {kExitFailed, true};
+    end = {kExitFailed, true, true};
   } catch (const Error& error) {
     report_failure(client, mpi.world_rank(), error.what());
-    end = {kExitFailed, true};
+    end = {kExitFailed, true, true};
   }
   if (coordinator) {
     coordinator->wait_over(Deadline::after(kEndTimeout));
@@ -212,7 +215,9 @@ int main(int argc, char** argv) {
     const End end = mpi.is_newcomer() ? run_newcomer(*options, mpi, stop.flag())
                                       : run(*options, mpi, stop.flag());
     code = end.code;
-    if (!end.at_once) finalized = mpi.finalize(Deadline::after(kFinalizeTimeout));
+    const auto limit = end.members_changed ? Deadline::after(kFinalizeTimeoutAfterChange)
+                                           : Deadline::after(kFinalizeTimeout);
+    if (!end.at_once) finalized = mpi.finalize(limit);
     if (!finalized) {
       tagged.reset();
       leave(code);

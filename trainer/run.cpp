@@ -55,7 +55,7 @@ std::vector<std::string> newcomer_command(const TrainerOptions& options) {
 
 }  // namespace
 
-Outcome run_rank(const TrainerOptions& options, const RankRole& role,
+RankEnd run_rank(const TrainerOptions& options, const RankRole& role,
                  const std::function<std::unique_ptr<Collective>()>& enter,
                  CoordinatorClient& client, const std::atomic<bool>& stop_signal) {
   Membership membership = role.newcomer
@@ -74,13 +74,14 @@ Outcome run_rank(const TrainerOptions& options, const RankRole& role,
 
   Session session(std::move(session_options), std::move(membership), client, stop_signal);
   std::unique_ptr<Collective> ranks = enter();
-  if (!ranks) return Outcome::kLeft;
+  if (!ranks) return {Outcome::kLeft, true};
   const c10::Device device = session.device();
   if (device.is_cuda()) {
     ranks = load_nccl_collective(nccl_module(), std::move(ranks), {.device = device.index()},
                                  Deadline::after(kConnectTimeout));
   }
-  return session.run(std::move(ranks));
+  const Outcome outcome = session.run(std::move(ranks));
+  return {outcome, role.newcomer || session.members_changed()};
 }
 
 }  // namespace musher

@@ -17,11 +17,18 @@ struct RankRole {
   bool newcomer = false;  ///< started beside training
 };
 
+struct RankEnd {
+  Outcome outcome = Outcome::kCompleted;
+  /// Ranks were lost or came meanwhile: MPI_Finalize, which is collective over all that there ever
+  /// were, was then seen to hang.
+  bool members_changed = false;
+};
+
 /// One rank's whole run: from membership to the artifact. `enter` gives the collective over MPI,
 /// once all that needs no other rank is built; null: this newcomer is not wanted after all. On GPUs
 /// gradients go over NCCL beside it. Reports its end to the coordinator unless it throws: then the
 /// caller reports the failure. Returns how it ended.
-Outcome run_rank(const TrainerOptions& options, const RankRole& role,
+RankEnd run_rank(const TrainerOptions& options, const RankRole& role,
                  const std::function<std::unique_ptr<Collective>()>& enter,
                  CoordinatorClient& client, const std::atomic<bool>& stop_signal);
 

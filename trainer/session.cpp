@@ -205,7 +205,7 @@ void Session::recover(const std::string& cause) {
   if (!failure_) failure_ = Failure{Clock::now(), cause, loop_.step_under_way()};
   activity_.enter(Activity::kRecovering);
   formed_ = false;
-  regroup_ = true;
+  regroup_ = members_changed_ = true;
   client_.begin_regroup();
   require_wanted();
   const std::chrono::seconds limit(membership_.job.hyperparameters.heartbeat_timeout_seconds);
@@ -216,7 +216,7 @@ void Session::recover(const std::string& cause) {
 void Session::grow() {
   if (!failure_) failure_ = Failure{Clock::now(), "", std::nullopt};
   formed_ = false;
-  regroup_ = true;
+  regroup_ = members_changed_ = true;
   client_.begin_regroup();
   const auto newcomer = std::move(newcomer_);
   replace(ranks_->grow(newcomer.get(), Deadline::after(kGrowTimeout)));

@@ -50,6 +50,8 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   c10::Device device() const { return options_.device; }
+  /// Whether ranks were lost, left or came.
+  bool members_changed() const { return members_changed_; }
 
   /// To the end of the job. Throws Error for what other ranks would meet as well, or where the
   /// coordinator has given this rank up; PeerFailure where the survivors could not find together:
@@ -94,6 +96,7 @@ class Session {
   bool has_state_ = false;
   bool has_memory_ = false;
   bool formed_ = false;
+  bool members_changed_ = false;
   bool regroup_ = false;  ///< the membership has changed since the coordinator made it
   Agreement agreement_;
   std::optional<Failure> failure_;
