@@ -53,10 +53,11 @@ def main():
     inputs = torch.rand(options.batch, *options.shape) * 2 - 1
     targets = torch.randint(options.classes, (options.batch,))
 
-    first_step = started = 0
+    first_step = started = cpu_started = 0
     for step in range(options.warmup + options.steps):
         if step == options.warmup:
             started = time.time()
+            cpu_started = time.process_time()
         optimizer.zero_grad(set_to_none=True)
         loss = loss_of(model(inputs), targets)
         loss.backward()
@@ -64,6 +65,8 @@ def main():
         if step == 0:
             first_step = time.time()
     seconds = time.time() - started
+    cpu = torch.tensor(time.process_time() - cpu_started)
+    torch.distributed.all_reduce(cpu)
 
     peak = torch.tensor(peak_memory())
     torch.distributed.all_reduce(peak, torch.distributed.ReduceOp.MAX)
@@ -71,6 +74,7 @@ def main():
         print(json.dumps({
             "model": options.model, "ranks": ranks,
             "samples_per_second": options.steps * options.batch * ranks / seconds,
+            "cpu_milliseconds_per_step": cpu.item() / ranks / options.steps * 1e3,
             "seconds_to_first_step": first_step - options.launched if options.launched else 0,
             "peak_mib_per_rank": peak.item(), "loss": loss.item()}), flush=True)
     torch.distributed.barrier()

@@ -2,9 +2,11 @@
 // own step (forward, backward, overlapped all-reduce, fused optimizer) and nothing else, so that it
 // can stand beside a peer's training loop. Rank 0 prints one line of JSON.
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <iostream>
+#include <numeric>
 #include <string>
 
 #include <ATen/Parallel.h>
@@ -16,6 +18,7 @@
 #include "common/random.h"
 #include "model/model.h"
 #include "trainer/collective/mpi.h"
+#include "trainer/memory.h"
 #include "trainer/training_step.h"
 
 namespace musher {
@@ -53,6 +56,17 @@ double peak_memory() {
   return 0;
 }
 
+/// Of this process, all threads, user and system, in seconds. Beside other work on the machine it
+/// says more than the clock.
+double cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
 Batch random_batch(const Options& options, int rank) {
   Batch batch;
   batch.input_shape = options.shape;
@@ -67,6 +81,14 @@ Batch random_batch(const Options& options, int rank) {
     batch.digest.add(random.next(), 0);
   }
   return batch;
+}
+
+/// The number of every rank.
+std::vector<double> all_of(Collective& collective, double mine) {
+  std::vector<double> all(static_cast<std::size_t>(collective.size()));
+  collective.all_gather({&mine, 1, DType::kFloat64}, {all.data(), all.size(), DType::kFloat64},
+                        soon());
+  return all;
 }
 
 void run(const Options& options, Collective& collective) {
@@ -89,11 +111,13 @@ void run(const Options& options, Collective& collective) {
   mine.digest = batch.digest;
   double first_step = 0;
   double started = 0;
+  double cpu_started = 0;
   StepTimes before;
   StepVector sum;
   for (int i = 0; i < options.warmup + options.steps; ++i) {
     if (i == options.warmup) {
       started = now();
+      cpu_started = cpu_seconds();
       before = step.times();
     }
     batch.step = static_cast<std::uint64_t>(i);
@@ -101,10 +125,9 @@ void run(const Options& options, Collective& collective) {
     if (i == 0) first_step = now();
   }
   const double seconds = now() - started;
-  double peak = peak_memory();
-  std::vector<double> peaks(static_cast<std::size_t>(collective.size()));
-  collective.all_gather({&peak, 1, DType::kFloat64}, {peaks.data(), peaks.size(), DType::kFloat64},
-                        soon());
+  const double cpu = cpu_seconds() - cpu_started;
+  const std::vector<double> cpus = all_of(collective, cpu);
+  const std::vector<double> peaks = all_of(collective, peak_memory());
   if (collective.rank() != 0) return;
   const StepTimes& times = step.times();
   const double count = options.steps;
@@ -112,6 +135,8 @@ void run(const Options& options, Collective& collective) {
   json["model"] = options.model;
   json["ranks"] = collective.size();
   json["samples_per_second"] = count * static_cast<double>(sum.digest.samples) / seconds;
+  json["cpu_milliseconds_per_step"] =
+      std::accumulate(cpus.begin(), cpus.end(), 0.0) / collective.size() / count * 1e3;
   json["seconds_to_first_step"] = options.launched > 0 ? first_step - options.launched : 0;
   json["peak_mib_per_rank"] = *std::max_element(peaks.begin(), peaks.end());
   json["loss"] = sum.loss_sum / static_cast<double>(sum.digest.samples);
@@ -150,6 +175,7 @@ int main(int argc, char** argv) {
       return 0;
     }
     po::notify(map);
+    musher::keep_freed_memory();
     musher::MpiRuntime mpi;
     const auto collective = musher::make_mpi_collective(mpi, {}, musher::soon());
     musher::run(options, *collective);

@@ -21,6 +21,7 @@
 #include "trainer/client/coordinator_client.h"
 #include "trainer/collective/mpi.h"
 #include "trainer/collective/mpi_newcomer.h"
+#include "trainer/memory.h"
 #include "trainer/options.h"
 #include "trainer/run.h"
 #include "trainer/tagged_output.h"
@@ -208,6 +209,7 @@ int main(int argc, char** argv) {
   try {
     const auto options = parse_trainer_options(argc, argv);
     if (!options) return 0;
+    keep_freed_memory();
     const StopSignal stop;
     std::optional<TaggedOutput> tagged;
     if (options->newcomer >= 0) tagged.emplace(options->newcomer);
