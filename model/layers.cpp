@@ -4,18 +4,19 @@
 #include <utility>
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/batch_norm.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/ranges.h>
 
 #include "common/checksum.h"
 #include "common/error.h"
+#include "model/linear_function.h"
 
 namespace musher {
 
@@ -46,6 +47,16 @@ at::Tensor TensorTable::buffer(const std::string& name, const at::Tensor& value)
 
 void BuiltInModel::write_script(const ByteSink&) const {
   throw Error(ErrorCode::kInternal, "write_script: a built-in model has no TorchScript form");
+}
+
+at::Tensor blocked(const at::Tensor& x, bool training) {
+  const bool possible = x.device().is_cpu() && x.scalar_type() == at::kFloat &&
+                        at::globalContext().userEnabledMkldnn() && at::hasMKLDNN();
+  return possible && (training || !at::GradMode::is_enabled()) ? x.to_mkldnn() : x;
+}
+
+at::Tensor plain(const at::Tensor& x) {
+  return x.is_mkldnn() ? x.to_dense() : x;
 }
 
 Convolution::Convolution(TensorTable& tensors, const std::string& name, const Options& options)
@@ -79,7 +90,8 @@ at::Tensor BatchNorm::forward(const at::Tensor& x, bool training) const {
 }
 
 Linear::Linear(TensorTable& tensors, const std::string& name, std::int64_t in, std::int64_t out,
-               Initial initial) {
+               Initial initial)
+    : places(tensors.places()) {
   const double fan = static_cast<double>(in);
   if (initial == Initial::kTorch) {
     weight = tensors.uniform(name + ".weight", {out, in}, 1.0 / std::sqrt(fan));
@@ -92,7 +104,7 @@ Linear::Linear(TensorTable& tensors, const std::string& name, std::int64_t in, s
 }
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
-  return at::linear(x, weight, bias);
+  return linear(x, weight, bias, places);
 }
 
 void require_image(const ModelSpec& spec) {

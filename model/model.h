@@ -11,6 +11,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "model/gradient_places.h"
+
 namespace musher {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
@@ -31,6 +33,9 @@ class Model {
   /// In a fixed order, the same in every process, under torchvision's names for built-in models.
   virtual NamedTensors parameters() = 0;
   virtual NamedTensors buffers() = 0;
+
+  /// Where its layers look for places of their gradients; null where none does.
+  virtual GradientPlaces* gradient_places() { return nullptr; }
 
   /// Training or evaluation mode (batch-norm, dropout).
   virtual void train(bool on) = 0;

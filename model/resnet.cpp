@@ -101,10 +101,10 @@ ResNet::ResNet(const ModelSpec& spec, int depth) : BuiltInModel(spec.seed) {
 }
 
 at::Tensor ResNet::forward(const at::Tensor& inputs) {
-  auto x = stem_->forward(inputs, training_).relu_();
+  auto x = stem_->forward(blocked(inputs, training_), training_).relu_();
   x = at::max_pool2d(x, 3, 2, 1);
   for (const auto& block : blocks_) x = block.forward(x, training_);
-  x = at::adaptive_avg_pool2d(x, {1, 1}).flatten(1);
+  x = at::adaptive_avg_pool2d(plain(x), {1, 1}).flatten(1);
   return head_->forward(x);
 }
 

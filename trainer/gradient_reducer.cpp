@@ -21,8 +21,9 @@ class GradientReducer::Hook : public torch::autograd::PostAccumulateGradHook {
   std::size_t slot_;
 };
 
-GradientReducer::GradientReducer(FlatParameters& parameters, std::int64_t bucket_bytes)
-    : parameters_(parameters) {
+GradientReducer::GradientReducer(FlatParameters& parameters, std::int64_t bucket_bytes,
+                                 GradientPlaces* places)
+    : parameters_(parameters), places_(places) {
   const auto& slots = parameters.slots();
   const std::int64_t limit = bucket_bytes / static_cast<std::int64_t>(sizeof(float));
   for (std::size_t i = 0; i < slots.size(); ++i) {
@@ -40,6 +41,7 @@ GradientReducer::GradientReducer(FlatParameters& parameters, std::int64_t bucket
 }
 
 GradientReducer::~GradientReducer() {
+  if (places_ != nullptr) places_->withdraw_all();
   for (const ParameterSlot& slot : parameters_.slots()) {
     torch::autograd::impl::set_post_acc_grad_hooks(slot.parameter, nullptr);
   }
@@ -56,18 +58,28 @@ void GradientReducer::begin(Collective& collective, int backwards) {
 void GradientReducer::begin_backward() {
   --passes_left_;
   for (Bucket& bucket : buckets_) bucket.pending = bucket.slots;
+  if (places_ == nullptr) return;
+  const at::NoGradGuard no_grad;
+  places_->withdraw_all();
+  for (std::size_t i = 0; i < filled_.size(); ++i) {
+    const ParameterSlot& slot = parameters_.slots()[i];
+    if (!filled_[i]) places_->offer(slot.parameter, place_of(slot));
+  }
+}
+
+at::Tensor GradientReducer::place_of(const ParameterSlot& slot) const {
+  return parameters_.gradients().narrow(0, slot.offset, slot.count).view(slot.parameter.sizes());
 }
 
 void GradientReducer::on_gradient(std::size_t index) {
   const at::NoGradGuard no_grad;
   const ParameterSlot& slot = parameters_.slots()[index];
   at::Tensor& gradient = slot.parameter.mutable_grad();
-  const at::Tensor place =
-      parameters_.gradients().narrow(0, slot.offset, slot.count).view(slot.parameter.sizes());
+  const at::Tensor place = place_of(slot);
   if (filled_[index]) {
     place.add_(gradient);
   } else {
-    place.copy_(gradient);
+    if (gradient.data_ptr() != place.data_ptr()) place.copy_(gradient);
     filled_[index] = true;
   }
   gradient.reset();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/deadline.h"
+#include "model/gradient_places.h"
 #include "trainer/collective/collective.h"
 #include "trainer/flat_parameters.h"
 
@@ -16,15 +17,17 @@ namespace musher {
 /// the last gradient of a bucket has arrived and all buckets before it are on their way, its
 /// all-reduce starts. The buffer's tail travels with the last bucket. Bucketing and overlap as in
 /// Li et al., "PyTorch Distributed" (VLDB 2020); unlike there, a gradient is copied into its slot
-/// once and then dropped, never zeroed and added to.
+/// once and then dropped, never zeroed and added to; or the layer has written it there itself.
 ///
 /// A step: begin(); backward, once or several times; finish(). One thread, that of backward on a
 /// CPU.
 class GradientReducer {
  public:
-  /// All three must outlive it. `collective` may be replaced between two steps. `bucket_bytes` must
+  /// All must outlive it. `collective` may be replaced between two steps. `bucket_bytes` must
   /// be the same on all ranks.
-  GradientReducer(FlatParameters& parameters, std::int64_t bucket_bytes);
+  /// `places`, which may be null, are offered the parameters' slots before backward.
+  GradientReducer(FlatParameters& parameters, std::int64_t bucket_bytes,
+                  GradientPlaces* places = nullptr);
   ~GradientReducer();
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
@@ -58,7 +61,10 @@ class GradientReducer {
   void on_gradient(std::size_t slot);
   void start_ready_buckets();
 
+  at::Tensor place_of(const ParameterSlot& slot) const;
+
   FlatParameters& parameters_;
+  GradientPlaces* places_;
   std::vector<Bucket> buckets_;
   std::vector<std::size_t> bucket_of_slot_;
   std::vector<bool> filled_;  ///< slot has a gradient in this step

@@ -53,7 +53,7 @@ TrainingStep::TrainingStep(Model& model, const Hyperparameters& hyperparameters,
       label_smoothing_(hyperparameters.label_smoothing),
       seed_(hyperparameters.seed),
       parameters_(model, StepVector::kElements, options_.gradient_memory),
-      reducer_(parameters_, options_.bucket_bytes),
+      reducer_(parameters_, options_.bucket_bytes, model.gradient_places()),
       optimizer_(hyperparameters, parameters_) {}
 
 void TrainingStep::forward_backward(const Batch& batch) {

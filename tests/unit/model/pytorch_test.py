@@ -1,8 +1,10 @@
 """Musher's networks and files beside PyTorch's and torchvision's own: pytorch_test.py MODEL_PROBE [unittest's arguments]"""
 
+import copy
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tarfile
@@ -61,6 +63,11 @@ class Breaks(nn.Module):
         return self.layer(x.flatten(1))
 
 
+def relative_error(ours, theirs):
+    """Of the largest value."""
+    return (ours - theirs).abs().max().item() / max(theirs.abs().max().item(), 1e-3)
+
+
 class PyTorch(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -82,10 +89,8 @@ class PyTorch(unittest.TestCase):
         return safetensors.torch.load_file(self.folder / "outputs.safetensors")
 
     def assert_close(self, ours, theirs, what):
-        """To 1e-4 of the largest value. One thread on both sides: the gradient of a fresh ResNet-50 in float32 is some per cent
-        off the one in float64, so that another order of summation shows."""
-        scale = max(theirs.abs().max().item(), 1e-3)
-        self.assertLess((ours - theirs).abs().max().item() / scale, 1e-4, what)
+        """To 1e-4 of the largest value."""
+        self.assertLess(relative_error(ours, theirs), 1e-4, what)
 
     def compare(self, name, net, inputs, classes):
         weights = self.folder / "weights.safetensors"
@@ -102,10 +107,26 @@ class PyTorch(unittest.TestCase):
         nn.functional.cross_entropy(logits, targets).backward()
         self.assertEqual({"parameter." + name for name, _ in net.named_parameters()},
                          {name for name in ours if name.startswith("parameter.")})
-        for name, parameter in net.named_parameters():
-            self.assert_close(ours["gradient." + name], parameter.grad, "gradient of " + name)
+        self.assert_gradients_as_good(ours, net, inputs, targets)
         for name, buffer in net.named_buffers():
             self.assert_close(ours["buffer." + name], buffer, name)
+
+    def assert_gradients_as_good(self, ours, net, inputs, targets):
+        """Where PyTorch's gradient in float32 is itself far off the one in float64 (some per cent in a fresh ResNet-50, whose
+        ReLUs turn at the last bit), ours may be as far off, but for a margin."""
+        theirs = {name: parameter.grad for name, parameter in net.named_parameters()}
+        far = [name for name in theirs if relative_error(ours["gradient." + name], theirs[name]) >= 1e-4]
+        if not far:
+            return
+        self.assertIsInstance(net, torchvision.models.ResNet, f"gradients of {far} differ")
+        exact_net = copy.deepcopy(net).double()
+        exact_net.zero_grad()
+        nn.functional.cross_entropy(exact_net(inputs.double()), targets).backward()
+        exact = {name: parameter.grad for name, parameter in exact_net.named_parameters()}
+        own = [relative_error(ours["gradient." + name], exact[name]) for name in exact]
+        allowed = [relative_error(theirs[name], exact[name]) for name in exact]
+        for summary in (statistics.median, max):
+            self.assertLess(summary(own), max(1e-4, 3 * summary(allowed)), f"{summary.__name__} over gradients")
 
     def artifact(self):
         """The files of the artifact, and their tar entries."""
