@@ -56,7 +56,7 @@ std::string make_tar(const Members& members) {
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "musher-test-XXXXXX").string();
+    std::string name = (std::filesystem::temp_directory_path() / "webdataset-test-XXXXXX").string();
     path_ = ::mkdtemp(name.data());
   }
   ~TemporaryFolder() { std::filesystem::remove_all(path_); }
