@@ -86,7 +86,6 @@ struct ActiveJob {
 
   // Of the leader's newest report.
   v1::ReportRequest latest;
-  std::size_t pruned = 0;  ///< checkpoints of this job that were removed by this process
 
   const std::string& name() const { return record.name(); }
   JobState& state() { return record.state; }

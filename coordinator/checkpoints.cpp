@@ -1,7 +1,11 @@
 #include "coordinator/checkpoints.h"
 
 #include <algorithm>
+#include <charconv>
 #include <functional>
+#include <ranges>
+#include <set>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -18,6 +22,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kFormat = "musher-checkpoint-2";
 constexpr std::string_view kManifest = "/manifest.json";
+constexpr std::string_view kStep = "step-";
 
 /// Of all that the manifest says beside it, so that a changed digit is found as well as a cut.
 std::string checksum_of(Json manifest) {
@@ -36,6 +41,16 @@ std::uint64_t step_of(ObjectStore& store, const std::string& key) {
     throw Error(ErrorCode::kDataLoss, where + " is damaged: its checksum is not its own");
   }
   return manifest["step"].get<std::uint64_t>();
+}
+
+bool has_manifest(ObjectStore& store, const std::string& folder) {
+  try {
+    store.head(folder + std::string(kManifest));
+    return true;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kNotFound) throw;
+    return false;
+  }
 }
 
 /// Damaged, or removed since it was listed. Anything else, as a store that can't be reached, is no
@@ -106,11 +121,56 @@ void commit_checkpoint(ObjectStore& store, const std::vector<SliceRecord>& slice
 
 void remove_checkpoint(ObjectStore& store, const std::string& folder) {
   store.remove(folder + std::string(kManifest));
-  std::vector<std::string> keys;
-  store.list(folder, [&](std::vector<ObjectInfo> page) {
-    for (const ObjectInfo& object : page) keys.push_back(object.key);
-  });
-  for (const std::string& key : keys) store.remove(key);
+  store.remove_folder(folder);
+}
+
+std::optional<CheckpointName> parse_checkpoint_name(std::string_view folder) {
+  const auto number = [](std::string_view text, std::uint64_t& value) {
+    const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return problem == std::errc() && end == text.data() + text.size();
+  };
+  std::vector<std::string_view> parts;
+  for (const auto part : std::views::split(folder, '.'))
+    parts.emplace_back(part.begin(), part.end());
+  CheckpointName name;
+  if (parts.size() != 4 || !parts[0].starts_with(kStep) ||
+      !number(parts[0].substr(kStep.size()), name.step) || !number(parts[2], name.attempt) ||
+      !number(parts[3], name.generation)) {
+    return std::nullopt;
+  }
+  name.job = parts[1];
+  return name;
+}
+
+std::vector<std::string> sweep_checkpoints(ObjectStore& store, const std::string& job) {
+  std::vector<std::string> swept;
+  for (const std::string& folder : store.folders("")) {
+    const auto name = parse_checkpoint_name(folder);
+    if (!name || name->job != job || has_manifest(store, folder)) continue;
+    store.remove_folder(folder);
+    swept.push_back(folder);
+  }
+  return swept;
+}
+
+void prune_checkpoints(ObjectStore& store, const Retention& retention) {
+  const std::size_t own = std::min(retention.kept, retention.committed.size());
+  const std::set<std::string> newest(retention.committed.end() - static_cast<std::ptrdiff_t>(own),
+                                     retention.committed.end());
+  std::vector<std::pair<std::uint64_t, std::string>> older;
+  for (const std::string& folder : store.folders("")) {
+    const auto name = parse_checkpoint_name(folder);
+    if (!name || name->job != retention.job || newest.contains(folder)) continue;
+    if (has_manifest(store, folder)) {
+      older.emplace_back(name->step, folder);
+    } else if (name->step < retention.step) {
+      store.remove_folder(folder);
+    }
+  }
+  std::sort(older.begin(), older.end(), std::greater<>());
+  for (std::size_t i = retention.kept - own; i < older.size(); ++i) {
+    remove_checkpoint(store, older[i].second);
+  }
 }
 
 }  // namespace musher

@@ -54,9 +54,27 @@ void check_output(const Job& job, const StorageConfig& storage) {
   }
 }
 
+/// What earlier attempts, ended by a crash, left half-written. That it can't be removed is no
+/// reason to fail.
+void sweep(const Job& job, const StorageConfig& storage,
+           const std::function<void(const std::string&)>& notice) try {
+  if (job.checkpoints) {
+    for (const std::string& folder :
+         sweep_checkpoints(*open_store(*job.checkpoints, storage), job.name)) {
+      notice(
+          fmt::format("removed the unfinished checkpoint {}", job.checkpoints->join(folder).str()));
+    }
+  }
+  open_store(job.output, storage)->remove_unfinished(job.name + "/output");
+} catch (const Error& error) {
+  notice(fmt::format("what an earlier attempt left unfinished stays: {}", error.what()));
+}
+
+/// `nobody_writes`: no rank can have begun a checkpoint of this attempt.
 Preparation make_preparation(const Job& job, std::shared_ptr<const JobChannels> channels,
-                             const StorageConfig& storage, const std::filesystem::path& folder,
-                             const std::filesystem::path& cache) {
+                             StorageConfig storage, const std::filesystem::path& folder,
+                             const std::filesystem::path& cache, bool nobody_writes) {
+  storage.retry_limit = std::chrono::seconds(job.hyperparameters.storage_retry_seconds);
   Preparation result;
   try {
     const auto notice = [&](const std::string& text) { result.notices.push_back(text); };
@@ -72,6 +90,7 @@ Preparation make_preparation(const Job& job, std::shared_ptr<const JobChannels> 
         result.resume_candidates.push_back(job.checkpoints->join(found.folder).str());
       }
     }
+    if (nobody_writes) sweep(job, storage, notice);
   } catch (const std::exception& error) {
     result.failure = error.what();
   }
@@ -206,9 +225,11 @@ void Coordinator::prepare(const JobPtr& job) {
   retire(job->preparing);
   const auto done = std::make_shared<std::atomic<bool>>(false);
   auto work = [this, plan = job->job, channels = job->channels, name = job->name(),
-               attempt = job->state().attempt, folder = job_folder(job->name()), done] {
+               attempt = job->state().attempt, folder = job_folder(job->name()),
+               nobody_writes = !job->membership->generation, done] {
     prepared(name, attempt,
-             make_preparation(plan, channels, options_.storage, folder, options_.state / "cache"));
+             make_preparation(plan, channels, options_.storage, folder, options_.state / "cache",
+                              nobody_writes));
     *done = true;
   };
   job->preparing = {std::make_shared<Thread>("prepare", std::move(work)), done};

@@ -11,7 +11,6 @@ namespace musher {
 
 namespace {
 
-constexpr std::size_t kCheckpointsKept = 3;
 constexpr std::size_t kUndecodableNamed = 20;  // in a job's notices
 
 WallTime wall_now() {
@@ -388,27 +387,28 @@ v1::SliceReply Coordinator::slice(const v1::SliceReport& report) {
 void Coordinator::commit(const JobPtr& job, const std::vector<SliceRecord>& slices, Lock& lock) {
   const Uri uri = *job->job.checkpoints;
   const std::string folder = slices.front().checkpoint;
+  StorageConfig storage = options_.storage;
+  storage.retry_limit = std::chrono::seconds(job->job.hyperparameters.storage_retry_seconds);
   lock.unlock();
-  const auto store = open_store(uri, options_.storage);
+  const auto store = open_store(uri, storage);
   commit_checkpoint(*store, slices);
   lock.lock();
   store_.commit_checkpoint(job->name(), folder,
                            {uri.join(folder).str(), slices.front().step, wall_now()});
   add_notice(job,
              fmt::format("checkpoint at step {}: {}", slices.front().step, uri.join(folder).str()));
-  const auto all = store_.checkpoints(job->name());
-  std::vector<std::string> old;
-  for (; job->pruned + kCheckpointsKept < all.size(); ++job->pruned) {
-    const std::string& gone = all[job->pruned].uri;
-    old.push_back(gone.substr(gone.rfind('/') + 1));
+  Retention retention{job->name(),
+                      slices.front().step,
+                      static_cast<std::size_t>(job->job.hyperparameters.checkpoints_kept),
+                      {}};
+  for (const CheckpointRecord& record : store_.checkpoints(job->name())) {
+    retention.committed.push_back(record.uri.substr(record.uri.rfind('/') + 1));
   }
   lock.unlock();
-  for (const std::string& key : old) {
-    try {
-      remove_checkpoint(*store, key);
-    } catch (const Error& error) {
-      logger_->warn("job {}: an old checkpoint stays: {}", job->name(), error.what());
-    }
+  try {
+    prune_checkpoints(*store, retention);
+  } catch (const Error& error) {
+    logger_->warn("job {}: an old checkpoint stays: {}", job->name(), error.what());
   }
   lock.lock();
 }

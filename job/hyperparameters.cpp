@@ -251,6 +251,8 @@ std::vector<Entry> make_table() {
                           "0: as many as the train channel has"),
       whole<std::int64_t>("checkpoint_every_steps", &H::checkpoint_every_steps, 0, kMany,
                           "0: on stop, and at the end of each epoch; needs a CheckpointConfig"),
+      whole<std::int64_t>("checkpoints_kept", &H::checkpoints_kept, 1, kMany,
+                          "how many of the job's checkpoints stay, the newest ones"),
       whole<std::int64_t>("processes_per_instance", &H::processes_per_instance, 1, 1024,
                           "ranks per host: InstanceCount times this many train together"),
       real("undecodable_limit", &H::undecodable_limit, {0, 1},
@@ -261,6 +263,9 @@ std::vector<Entry> make_table() {
                           "per rank, that decode and transform"),
       whole<std::int64_t>("heartbeat_timeout_seconds", &H::heartbeat_timeout_seconds, 1, 3600,
                           "a rank that is silent for so long is taken for dead"),
+      whole<std::int64_t>("storage_retry_seconds", &H::storage_retry_seconds, 1, 86'400,
+                          "a call of the object store that fails is tried again for so long; then "
+                          "the job fails"),
   };
 }
 

@@ -48,11 +48,13 @@ struct Hyperparameters {
   std::int64_t num_classes = 0;  ///< 0: as many as the train channel has
   std::int64_t checkpoint_every_steps =
       0;  ///< 0: only on stop (and at the end of each epoch where there is a CheckpointConfig)
+  std::int64_t checkpoints_kept = 3;  ///< the newest of this job's
   std::int64_t processes_per_instance = 1;
   double undecodable_limit = 0.01;  ///< share of the samples of an epoch that may be undecodable
   std::int64_t prefetch_bytes = 256 << 20;  ///< per rank
   std::int64_t data_threads = 1;            ///< per rank, that decode and transform
   std::int64_t heartbeat_timeout_seconds = 30;
+  std::int64_t storage_retry_seconds = 120;  ///< after the first failure of one call
 };
 
 /// A validated CreateTrainingJob: what the rest of Musher works with. A value.

@@ -31,8 +31,12 @@ class ArrowStore : public ObjectStore {
   void put(std::string_view key, std::span<const std::byte> bytes) override;
   std::unique_ptr<ObjectWriter> writer(std::string_view key) override;
   void remove(std::string_view key) override;
+  std::vector<std::string> folders(std::string_view prefix) override;
+  void remove_folder(std::string_view prefix) override;
+  void remove_unfinished(std::string_view prefix) override;
 
  private:
+  std::vector<arrow::fs::FileInfo> entries_of(const Uri& folder);
   Uri object_uri(std::string_view key) const;
   arrow::fs::FileInfo file_info(std::string_view action, const Uri& uri);
   std::vector<std::byte> read_range(const arrow::fs::FileInfo& info, const Uri& uri,
@@ -168,6 +172,42 @@ void ArrowStore::remove(std::string_view key) {
   if (status.ok()) return;
   const Error error = backend_->error(status, "remove", uri);
   if (error.code() != ErrorCode::kNotFound) throw error;
+}
+
+std::vector<arrow::fs::FileInfo> ArrowStore::entries_of(const Uri& folder) {
+  const RetryBudget budget(retry_limit_);
+  arrow::fs::FileSelector selector;
+  selector.base_dir = arrow_path(folder);
+  selector.allow_not_found = true;
+  auto entries = backend_->files()->GetFileInfo(selector);
+  if (!entries.ok()) throw backend_->error(entries.status(), "list", folder);
+  return std::move(entries).ValueOrDie();
+}
+
+std::vector<std::string> ArrowStore::folders(std::string_view prefix) {
+  std::vector<std::string> names;
+  for (const auto& entry : entries_of(root_.join(prefix))) {
+    if (entry.IsDirectory()) names.push_back(entry.base_name());
+  }
+  return names;
+}
+
+void ArrowStore::remove_folder(std::string_view prefix) {
+  const RetryBudget budget(retry_limit_);
+  const Uri uri = object_uri(prefix);
+  const arrow::Status status = backend_->files()->DeleteDir(arrow_path(uri));
+  if (status.ok()) return;
+  const Error error = backend_->error(status, "remove", uri);
+  if (error.code() != ErrorCode::kNotFound) throw error;
+}
+
+void ArrowStore::remove_unfinished(std::string_view prefix) {
+  if (root_.scheme != "file") return;
+  for (const auto& entry : entries_of(root_.join(prefix))) {
+    if (!entry.IsFile() || !backend_->is_temporary(entry.base_name())) continue;
+    const arrow::Status status = backend_->files()->DeleteFile(entry.path());
+    if (!status.ok()) throw backend_->error(status, "remove", root_.join(prefix));
+  }
 }
 
 }  // namespace

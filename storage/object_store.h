@@ -67,6 +67,18 @@ class ObjectStore {
 
   /// An object that does not exist is no error.
   virtual void remove(std::string_view key) = 0;
+
+  /// The names of the folders directly below `prefix`, in no order; also of those that hold just
+  /// what a crashed upload left, where the scheme knows folders.
+  virtual std::vector<std::string> folders(std::string_view prefix) = 0;
+
+  /// Every object below the folder, and what there is of the folder itself, in no order and not at
+  /// once: others see it go. One that does not exist is no error.
+  virtual void remove_folder(std::string_view prefix) = 0;
+
+  /// What crashed uploads left directly in the folder. REQUIRES: nobody writes there. Does nothing
+  /// for S3, which shows no upload before its end; there a lifecycle rule removes such parts.
+  virtual void remove_unfinished(std::string_view prefix) = 0;
 };
 
 /// The store for `uri`. Does not touch the network. kInvalidArgument for a scheme other than s3 and

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <ranges>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -82,6 +83,25 @@ class MemoryStore : public ObjectStore {
     const std::lock_guard lock(mutex_);
     objects_.erase(std::string(key));
   }
+
+  std::vector<std::string> folders(std::string_view prefix) override {
+    const std::lock_guard lock(mutex_);
+    std::set<std::string> names;
+    for (const auto& [key, object] : objects_) {
+      if (!below(prefix, key)) continue;
+      const std::string_view rest =
+          std::string_view(key).substr(prefix.empty() ? 0 : prefix.size() + 1);
+      if (rest.find('/') != rest.npos) names.emplace(rest.substr(0, rest.find('/')));
+    }
+    return {names.begin(), names.end()};
+  }
+
+  void remove_folder(std::string_view prefix) override {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(objects_, [&](const auto& object) { return below(prefix, object.first); });
+  }
+
+  void remove_unfinished(std::string_view) override {}  // an upload is not seen before its end
 
   std::size_t page_size = 3;
   bool tells_time = true;  ///< false: modified is 0, as of stores that do not say

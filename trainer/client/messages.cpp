@@ -37,6 +37,8 @@ Membership membership_from(const v1::JoinReply& reply, int world_size) {
   if (reply.channels_size() > 1) membership.validation = summary_from(reply.channels(1));
   membership.resume_candidates = {reply.resume_candidates().begin(),
                                   reply.resume_candidates().end()};
+  membership.storage.retry_limit =
+      std::chrono::seconds(membership.job.hyperparameters.storage_retry_seconds);
   membership.storage.s3_endpoint = reply.s3_endpoint();
   membership.storage.s3_region = reply.s3_region();
   membership.heartbeat_seconds = reply.heartbeat_seconds();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -101,6 +102,57 @@ TEST_F(CheckpointsTest, RemovingOneLeavesItsNeighbours) {
   const auto left = list_sorted(*store_, "");
   ASSERT_EQ(left.size(), 1u);
   EXPECT_EQ(left[0].key, "step-10/manifest.json");
+}
+
+TEST_F(CheckpointsTest, ANameIsTakenApartAndNoOtherIsTakenForOne) {
+  const auto name = parse_checkpoint_name("step-0000000417.my-job.2.13");
+  ASSERT_TRUE(name);
+  EXPECT_EQ(name->step, 417u);
+  EXPECT_EQ(name->job, "my-job");
+  EXPECT_EQ(name->attempt, 2u);
+  EXPECT_EQ(name->generation, 13u);
+  for (const char* other :
+       {"", "step-1", "step-1.job.1", "step-x.job.1.1", "step-1.job.1.1.1", "step-1.job.1.x",
+        "step-.job.1.1", "photos", "my.step-1.job.1.1", "step--1.job.1.1"}) {
+    EXPECT_FALSE(parse_checkpoint_name(other)) << other;
+  }
+}
+
+TEST_F(CheckpointsTest, TheSweepTakesWhatACrashLeftOfThisJobAndNothingElse) {
+  commit_checkpoint(*store_, slices("step-0000000001.job.1.1", 1));
+  put("step-0000000001.job.1.1/a", "slice");
+  put("step-0000000002.job.1.1/a", "slice");
+  put("step-0000000003.job.1.1/.musher-upload-0", "half of one: no listing shows it");
+  put("step-0000000002.other.1.1/a", "another job's");
+  put("step-0000000002.job-2.1.1/a", "another job's");
+  put("step-2/a", "no checkpoint's name");
+  put("photos/a", "something else");
+  const auto swept = sweep_checkpoints(*store_, "job");
+  EXPECT_THAT(swept,
+              testing::UnorderedElementsAre("step-0000000002.job.1.1", "step-0000000003.job.1.1"));
+  EXPECT_THAT(store_->folders(""),
+              testing::UnorderedElementsAre("step-0000000001.job.1.1", "step-0000000002.other.1.1",
+                                            "step-0000000002.job-2.1.1", "step-2", "photos"));
+  EXPECT_EQ(find_checkpoints(*store_).found.size(), 1u);
+}
+
+TEST_F(CheckpointsTest, TheNewestStayAndWhatNoRankWritesAnyMoreGoes) {
+  const auto folder = [](int step, const char* job = "job") {
+    return fmt::format("step-{:010}.{}.1.1", step, job);
+  };
+  for (const int step : {1, 2, 3, 5, 6}) commit_checkpoint(*store_, slices(folder(step), 0));
+  commit_checkpoint(*store_, slices(folder(1, "other"), 1));
+  put(folder(4) + "/a", "never committed: a rank could not write its slice");
+  put(folder(7) + "/a", "being written");
+  // 1 to 3 are there from an earlier run; this coordinator has committed 5 and 6.
+  prune_checkpoints(*store_, {"job", 6, 3, {folder(5), folder(6)}});
+  EXPECT_THAT(store_->folders(""), testing::UnorderedElementsAre(folder(3), folder(5), folder(6),
+                                                                 folder(7), folder(1, "other")));
+  // After going back to 3, since 5 and 6 were found damaged: what was committed last counts.
+  commit_checkpoint(*store_, slices(folder(4), 4));
+  prune_checkpoints(*store_, {"job", 4, 1, {folder(5), folder(6), folder(4)}});
+  EXPECT_THAT(store_->folders(""),
+              testing::UnorderedElementsAre(folder(4), folder(7), folder(1, "other")));
 }
 
 }  // namespace

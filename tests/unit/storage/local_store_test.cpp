@@ -153,6 +153,30 @@ TEST_F(LocalStore, ACrashLeavesNoHalfObject) {
   expect_error(ErrorCode::kNotFound, "k", [&] { store_->read("k"); });
 }
 
+TEST_F(LocalStore, AFolderGoesWithAllThatIsInIt) {
+  store_->put("a/b/1", {});
+  store_->put("a/2", {});
+  store_->put("ab/3", {});
+  std::ofstream(folder_ / "a/.musher-upload-0");
+  EXPECT_THAT(store_->folders(""), testing::UnorderedElementsAre("a", "ab"));
+  EXPECT_THAT(store_->folders("a"), ElementsAre("b"));
+  EXPECT_THAT(store_->folders("nowhere"), IsEmpty());
+  store_->remove_folder("a");
+  store_->remove_folder("a");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "a"));
+  EXPECT_THAT(keys_of(*store_), ElementsAre("ab/3"));
+  expect_error(ErrorCode::kInvalidArgument, "no object's key", [&] { store_->remove_folder(""); });
+}
+
+TEST_F(LocalStore, WhatACrashLeftOfAnUploadCanBeRemoved) {
+  store_->put("a/k", {});
+  std::ofstream(folder_ / "a/.musher-upload-0");
+  store_->remove_unfinished("a");
+  store_->remove_unfinished("nowhere");
+  EXPECT_EQ(files_on_disk(), 1u);
+  EXPECT_THAT(keys_of(*store_), ElementsAre("a/k"));
+}
+
 TEST_F(LocalStore, ReadersSeeOneOfManyWritersWhole) {
   constexpr std::size_t kSize = 64 << 10;
   store_->put("k", bytes_of(std::string(kSize, 'z')));

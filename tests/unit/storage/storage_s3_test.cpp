@@ -153,6 +153,18 @@ TEST_F(S3, ListsMoreThanOnePage) {
   EXPECT_THAT(keys_of(*store, "class1/1"), IsEmpty());
 }
 
+TEST_F(S3, AFolderGoesWithAllThatIsInIt) {
+  const auto store = open();
+  for (const char* key : {"a/b/1", "a/2", "ab/3"}) store->put(key, bytes_of("x"));
+  EXPECT_THAT(store->folders(""), testing::UnorderedElementsAre("a", "ab"));
+  EXPECT_THAT(store->folders("nowhere"), IsEmpty());
+  store->remove("a/2");
+  store->remove_folder("a");
+  store->remove_folder("a");
+  EXPECT_THAT(keys_of(*store), ElementsAre("ab/3"));
+  EXPECT_THAT(store->folders(""), ElementsAre("ab"));
+}
+
 TEST_F(S3, AFolderMarkerIsNoObject) {
   const auto store = open_store(Uri::parse("s3://" + environment("MUSHER_TEST_BUCKET")), config());
   EXPECT_THAT(keys_of(*store, "marked"), ElementsAre("marked/object"));
