@@ -1,6 +1,7 @@
 #include "storage/retry.h"
 
 #include <algorithm>
+#include <thread>
 
 namespace musher {
 namespace {
@@ -82,6 +83,17 @@ milliseconds RetryBudget::left(Clock::time_point now) {
 milliseconds backoff_ceiling(const StorageConfig& config, std::int64_t attempt) {
   const auto doublings = std::clamp<std::int64_t>(attempt, 0, 30);
   return std::min(config.first_backoff * (std::int64_t{1} << doublings), config.max_backoff);
+}
+
+bool pause_before_retry(const StorageConfig& config, std::int64_t attempt) {
+  RetryBudget* budget = RetryBudget::current();
+  const milliseconds left = budget != nullptr ? budget->left(Clock::now()) : milliseconds(0);
+  if (left <= milliseconds(0)) return false;
+  thread_local std::minstd_rand random{std::random_device{}()};
+  const milliseconds ceiling = std::min(backoff_ceiling(config, attempt), left);
+  std::this_thread::sleep_for(
+      milliseconds(std::uniform_int_distribution<std::int64_t>(0, ceiling.count())(random)));
+  return true;
 }
 
 std::shared_ptr<arrow::fs::S3RetryStrategy> make_retry_strategy(const StorageConfig& config) {

@@ -39,6 +39,11 @@ class RetryBudget {
 /// max_backoff.
 std::chrono::milliseconds backoff_ceiling(const StorageConfig& config, std::int64_t attempt);
 
+/// Waits before retry number `attempt` (from 0) of what failed just now, for what the AWS SDK does
+/// not retry by itself. False, without a wait, where the calling thread's RetryBudget is spent or
+/// it has none.
+bool pause_before_retry(const StorageConfig& config, std::int64_t attempt);
+
 /// Full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015) within a
 /// RetryBudget. Thread-safe.
 std::shared_ptr<arrow::fs::S3RetryStrategy> make_retry_strategy(const StorageConfig& config);

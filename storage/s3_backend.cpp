@@ -3,12 +3,14 @@
 #include <filesystem>
 #include <functional>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include <arrow/filesystem/s3fs.h>
 #include <arrow/util/io_util.h>
 #include <fmt/format.h>
 
+#include "common/checksum.h"
 #include "storage/backend.h"
 #include "storage/retry.h"
 #include "storage/s3_errors.h"
@@ -20,6 +22,7 @@ using std::chrono::milliseconds;
 
 /// An abort on the way out must not hold the caller up for as long as a write may.
 constexpr milliseconds kAbortLimit{5'000};
+constexpr std::int64_t kPiece = 8 << 20;  // read back at a time
 /// Room for a server's error document: Arrow reads one into the buffer that was meant for the
 /// object.
 constexpr std::int64_t kErrorDocument = 64 << 10;
@@ -152,16 +155,38 @@ class S3Writer : public ObjectWriter {
 
   void write(std::span<const std::byte> bytes) override {
     const RetryBudget budget(backend_->retry_limit());
+    written_.add(bytes);
     check(stream_->Write(bytes.data(), static_cast<std::int64_t>(bytes.size())));
   }
 
   void commit() override {
     const RetryBudget budget(backend_->retry_limit());
-    check(stream_->Close());
+    const arrow::Status status = stream_->Close();
+    if (!status.ok()) {
+      const Error error = backend_->error(status, "write", uri_);
+      if (error.code() != ErrorCode::kFailedPrecondition || !is_there()) throw error;
+    }
     committed_ = true;
   }
 
  private:
+  /// Whether the object is, byte for byte, what was written. The server may have ended the upload
+  /// and its answer been lost: it then knows no such upload when it is asked again.
+  bool is_there() {
+    const auto file = backend_->files()->OpenInputFile(arrow_path(uri_));
+    if (!file.ok()) return false;
+    const auto size = (*file)->GetSize();
+    if (!size.ok() || static_cast<std::uint64_t>(*size) != written_.size()) return false;
+    RunningHash found;
+    std::vector<std::byte> piece(kPiece);
+    while (found.size() < written_.size()) {
+      const auto got = (*file)->Read(kPiece, piece.data());
+      if (!got.ok() || *got <= 0) return false;
+      found.add(std::span(piece).first(static_cast<std::size_t>(*got)));
+    }
+    return found.value() == written_.value();
+  }
+
   void check(const arrow::Status& status) {
     if (!status.ok()) throw backend_->error(status, "write", uri_);
   }
@@ -169,6 +194,7 @@ class S3Writer : public ObjectWriter {
   std::shared_ptr<S3Backend> backend_;
   Uri uri_;
   std::shared_ptr<arrow::io::OutputStream> stream_;
+  RunningHash written_;
   bool committed_ = false;
 };
 
