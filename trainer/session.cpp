@@ -1,6 +1,7 @@
 #include "trainer/session.h"
 
 #include <algorithm>
+#include <iostream>
 #include <utility>
 
 #include <ATen/ops/empty.h>
@@ -148,6 +149,11 @@ void Session::form() {
   inputs_.rebuild(loop_.state());
   formed_ = true;
   regroup_ = false;
+  if (leads()) {
+    std::cout << fmt::format("generation {}: {} rank{}, gradients over {}", plan.generation,
+                             ranks_->size(), ranks_->size() == 1 ? "" : "s", ranks_->transport())
+              << std::endl;
+  }
   if (!failure_) return;
   RecoveryDone recovery;
   recovery.generation = plan.generation;

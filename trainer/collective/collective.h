@@ -78,6 +78,8 @@ class Collective {
   /// elements).
   virtual void all_gather(Buffer send, Buffer receive, Deadline deadline) = 0;
 
+  /// How operations go from rank to rank, in words for the log: a slower way than expected is said.
+  virtual std::string transport() const = 0;
   /// The same ranks over host memory, for small things beside training. On CPUs this object itself.
   virtual Collective& host() = 0;
 

@@ -91,6 +91,7 @@ class MpiCollective final : public Collective {
     finish(done, *group_, "all-gather", deadline);
   }
 
+  std::string transport() const override { return group_->transport(); }
   Collective& host() override { return *this; }
   std::optional<std::string> failure() override { return group_->failure(); }
   void abort() override { group_->fail(fmt::format("rank {} of {} aborted", rank(), size())); }

@@ -45,7 +45,7 @@ class MpiRuntime {
 
 struct MpiOptions {
   /// Reduce through memory shared by the ranks of a host. Where the system does not allow it, MPI
-  /// is used and nothing said.
+  /// is used, and transport() says so.
   bool shared_memory = true;
   /// Take this many consecutive ranks for one host, so that tests have several hosts on one
   /// machine. 0: as it is.

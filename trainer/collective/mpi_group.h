@@ -43,6 +43,8 @@ class MpiGroup {
   int rank() const { return rank_; }
   int size() const { return size_; }
 
+  /// See Collective::transport.
+  std::string transport() const;
   /// See Collective::allocate.
   std::shared_ptr<void> allocate(std::size_t bytes);
   void all_reduce(const Buffer& buffer);
@@ -96,6 +98,7 @@ class MpiGroup {
   MPI_Comm host_comm_ = MPI_COMM_NULL;
   MPI_Comm leaders_ = MPI_COMM_NULL;  ///< null where this rank is none, or there is one host
   bool several_hosts_ = false;
+  bool shares_host_ = false;                 ///< some ranks are on one host
   std::unique_ptr<SharedMemoryGroup> host_;  ///< null: all goes through MPI
 
   std::atomic<MPI_Comm> growing_{MPI_COMM_NULL};  ///< what with_newcomer() makes just now

@@ -67,7 +67,8 @@ bool MpiGroup::group_by_host() {
   int own = 0, here = 1;
   MPI_Comm_rank(host_comm_, &own);
   MPI_Comm_size(host_comm_, &here);
-  if (all_agree(here == 1)) return false;
+  shares_host_ = !all_agree(here == 1);
+  if (!shares_host_) return false;
   several_hosts_ = !all_agree(here == size_);
   if (!several_hosts_) return true;
   check(MPI_Comm_split(comm_, own == 0 ? 0 : MPI_UNDEFINED, rank_, &leaders_),
@@ -128,6 +129,16 @@ void MpiGroup::share_memory(const Segments& segments) {
   if (!all_agree(host != nullptr)) return;
   for (const auto& segment : segments) host->adopt(segment);
   host_ = std::move(host);
+}
+
+std::string MpiGroup::transport() const {
+  if (size_ == 1) return "no other rank";
+  if (host_) {
+    return several_hosts_ ? "shared memory within hosts, MPI between them"
+                          : "shared memory of this host";
+  }
+  return shares_host_ ? "MPI alone, for this system does not let the ranks of a host share memory"
+                      : "MPI";
 }
 
 std::shared_ptr<void> MpiGroup::allocate(std::size_t bytes) {

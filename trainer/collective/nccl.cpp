@@ -294,6 +294,7 @@ class NcclCollective final : public Collective {
     });
   }
 
+  std::string transport() const override { return "NCCL"; }
   Collective& host() override { return *generation_->bootstrap; }
   std::optional<std::string> failure() override { return generation_->failure(); }
   void abort() override { generation_->fail(fmt::format("rank {} of {} aborted", rank(), size())); }

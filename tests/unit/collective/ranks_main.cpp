@@ -120,6 +120,7 @@ void require_right_sums(Test& test, const std::string& where) {
 }
 
 void sums(Test& test) {
+  test.say("transport: " + test.ranks->transport());
   const std::size_t room = kSizes[std::size(kSizes) - 1] * 8 + 64;
   auto allocated = test.ranks->allocate(room, soon());
   std::vector<std::byte> own(room);

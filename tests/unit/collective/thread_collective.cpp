@@ -71,6 +71,7 @@ class ThreadCollective final : public Collective {
     }
   }
 
+  std::string transport() const override { return "threads"; }
   Collective& host() override { return *this; }
 
   std::unique_ptr<Collective> grow(Newcomer*, Deadline deadline) override {
