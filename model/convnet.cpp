@@ -44,9 +44,11 @@ ConvNet::ConvNet(const ModelSpec& spec)
 
 at::Tensor ConvNet::forward(const at::Tensor& inputs) {
   // Pooling before the ReLU gives the same values as after it, and the ReLU a quarter of the work.
-  auto x = at::max_pool2d(first_.forward(inputs), 2).relu_();
-  x = at::max_pool2d(second_.forward(x), 2).relu_();
-  x = third_.forward(x).relu_();
+  // Not in place: oneDNN's pooling keeps its output for backward, and needs the stride in so many
+  // words.
+  auto x = at::max_pool2d(first_.forward(blocked(inputs)), 2, 2).relu();
+  x = at::max_pool2d(second_.forward(x), 2, 2).relu();
+  x = plain(third_.forward(x).relu_());
   x = hidden_.forward(x.flatten(1)).relu_();
   return logits_.forward(x);
 }

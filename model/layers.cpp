@@ -49,10 +49,10 @@ void BuiltInModel::write_script(const ByteSink&) const {
   throw Error(ErrorCode::kInternal, "write_script: a built-in model has no TorchScript form");
 }
 
-at::Tensor blocked(const at::Tensor& x, bool training) {
+at::Tensor blocked(const at::Tensor& x) {
   const bool possible = x.device().is_cpu() && x.scalar_type() == at::kFloat &&
                         at::globalContext().userEnabledMkldnn() && at::hasMKLDNN();
-  return possible && (training || !at::GradMode::is_enabled()) ? x.to_mkldnn() : x;
+  return possible ? x.to_mkldnn() : x;
 }
 
 at::Tensor plain(const at::Tensor& x) {

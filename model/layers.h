@@ -58,9 +58,9 @@ class BuiltInModel : public Model {
 
 /// Images in the layout of oneDNN's own kernels, where that may be used: float32 on a CPU. The
 /// layers between blocked() and plain() then hand it on, and none reorders its input and output: a
-/// step of ResNet-18 takes a seventh less, its numbers being the same to rounding. Elsewhere `x`
-/// itself, and for autograd through batch-norm in evaluation mode, which oneDNN has no backward of.
-at::Tensor blocked(const at::Tensor& x, bool training);
+/// step of ResNet-18 takes a seventh less, one of the convnet nearly half, the numbers being the
+/// same to rounding. Elsewhere `x` itself.
+at::Tensor blocked(const at::Tensor& x);
 /// Back in PyTorch's layout; `x` itself where it is in that.
 at::Tensor plain(const at::Tensor& x);
 

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/adaptive_avg_pool2d.h>
 #include <ATen/ops/max_pool2d.h>
 #include <ATen/ops/relu.h>
@@ -101,7 +102,9 @@ ResNet::ResNet(const ModelSpec& spec, int depth) : BuiltInModel(spec.seed) {
 }
 
 at::Tensor ResNet::forward(const at::Tensor& inputs) {
-  auto x = stem_->forward(blocked(inputs, training_), training_).relu_();
+  // oneDNN has no backward of batch-norm in evaluation mode.
+  const bool may_block = training_ || !at::GradMode::is_enabled();
+  auto x = stem_->forward(may_block ? blocked(inputs) : inputs, training_).relu_();
   x = at::max_pool2d(x, 3, 2, 1);
   for (const auto& block : blocks_) x = block.forward(x, training_);
   x = at::adaptive_avg_pool2d(plain(x), {1, 1}).flatten(1);
