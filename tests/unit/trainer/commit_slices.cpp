@@ -21,8 +21,19 @@ std::vector<std::string> committed(ObjectStore& store) {
   return folders;
 }
 
-void prune(ObjectStore& store, const std::string& folder) {
-  remove_checkpoint(store, folder);
+void prune(ObjectStore& store, const std::string& job, std::uint64_t step, std::size_t kept) {
+  prune_checkpoints(store, {job, step, kept, {}});
+}
+
+void sweep(ObjectStore& store, const std::string& job) {
+  sweep_checkpoints(store, job);
+}
+
+std::size_t checkpoint_folders(ObjectStore& store) {
+  std::size_t count = 0;
+  for (const std::string& folder : store.folders(""))
+    count += parse_checkpoint_name(folder) ? 1 : 0;
+  return count;
 }
 
 }  // namespace musher::test

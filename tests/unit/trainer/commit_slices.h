@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,10 @@ void commit_slices(ObjectStore& store, const std::vector<SliceWritten>& slices);
 /// Folders of the committed checkpoints, newest first.
 std::vector<std::string> committed(ObjectStore& store);
 
-/// As retention does it.
-void prune(ObjectStore& store, const std::string& folder);
+/// What follows a commit, and what an attempt begins with.
+void prune(ObjectStore& store, const std::string& job, std::uint64_t step, std::size_t kept);
+void sweep(ObjectStore& store, const std::string& job);
+/// How many there are, finished or not.
+std::size_t checkpoint_folders(ObjectStore& store);
 
 }  // namespace musher::test
