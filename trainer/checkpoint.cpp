@@ -13,10 +13,11 @@ namespace musher {
 namespace {
 
 /// For the calling thread alone: on Linux a priority is a thread's, not a process's. Training comes
-/// first where cores are few; nothing is wrong where the kernel refuses.
+/// first where cores are few; but not so low that ranks which spin in a collective starve a writer
+/// that the last rank waits for. Nothing is wrong where the kernel refuses.
 void yield_to_training() {
-  constexpr int kNicest = 19;
-  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNicest);
+  constexpr int kNiceness = 10;  // about a tenth of a contended core
+  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNiceness);
 }
 
 }  // namespace
