@@ -35,7 +35,12 @@ TrainingStep::Options step_options(const SessionOptions& options, ActivityClock&
 }
 
 CheckpointWriter::Listener tell(CoordinatorClient& client) {
-  return {[&client](const SliceWritten& slice) { client.slice_written(slice, soon()); },
+  return {[&client](const SliceWritten& slice) {
+            // A checkpoint at an epoch's end says that the epoch is over: no attempt that resumes
+            // from it would tell its digest again.
+            client.flush(soon());
+            client.slice_written(slice, soon());
+          },
           [&client](const std::string& text) { client.notice(text); }};
 }
 
