@@ -23,8 +23,11 @@ void yield_to_training() {
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(ObjectStore& store, CheckpointIdentity identity,
-                                   Listener listener)
-    : store_(store), identity_(std::move(identity)), listener_(std::move(listener)) {}
+                                   Listener listener, Faults faults)
+    : store_(store),
+      identity_(std::move(identity)),
+      listener_(std::move(listener)),
+      faults_(std::move(faults)) {}
 
 CheckpointWriter::~CheckpointWriter() {
   wait();
@@ -68,7 +71,9 @@ void CheckpointWriter::write(SliceWritten slice) {
   yield_to_training();
   try {
     slice.checksum = hash64(snapshot_);
+    faults_.at("checkpoint", slice.step);
     store_.put(slice.checkpoint + "/" + slice.key, snapshot_);
+    faults_.at("checkpoint-told", slice.step);
     listener_.written(slice);
   } catch (const std::exception& error) {
     listener_.failed(fmt::format(

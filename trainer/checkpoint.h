@@ -12,6 +12,7 @@
 #include "model/model.h"
 #include "storage/object_store.h"
 #include "trainer/client/coordinator_client.h"
+#include "trainer/fault.h"
 #include "trainer/flat_parameters.h"
 #include "trainer/optimizer.h"
 
@@ -63,7 +64,8 @@ class CheckpointWriter {
   };
 
   /// `store` is at the checkpoint URI.
-  CheckpointWriter(ObjectStore& store, CheckpointIdentity identity, Listener listener);
+  CheckpointWriter(ObjectStore& store, CheckpointIdentity identity, Listener listener,
+                   Faults faults = {});
   ~CheckpointWriter();  ///< waits for the slice under way
 
   /// Still writing the one before.
@@ -85,6 +87,7 @@ class CheckpointWriter {
   ObjectStore& store_;
   CheckpointIdentity identity_;
   Listener listener_;
+  Faults faults_;
   std::vector<std::byte> snapshot_;  ///< the slice's file; the thread's while busy_
   std::atomic<bool> busy_ = false;
   Thread thread_;

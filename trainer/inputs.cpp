@@ -44,11 +44,13 @@ PipelineOptions pipeline_options(const Membership& membership, const ChannelSumm
 
 }  // namespace
 
-Inputs::Inputs(const Membership& membership, CoordinatorClient& client)
+Inputs::Inputs(const Membership& membership, CoordinatorClient& client,
+               const decltype(PipelineOptions::at_point)& at_point)
     : client_(client),
       train_store_(open_store(membership.job.train.uri, membership.storage)),
       train_decoder_(make_image_decoder(train_transform(membership.job.hyperparameters))),
       train_options_(pipeline_options(membership, membership.train)) {
+  train_options_.at_point = at_point;
   if (const auto seed = membership.job.train.shuffle_seed) {
     train_options_.deal.seed = static_cast<std::uint64_t>(*seed);
   }

@@ -17,8 +17,9 @@ namespace musher {
 /// generation gives this rank other virtual workers, so both are then made anew.
 class Inputs {
  public:
-  /// Both must outlive it.
-  Inputs(const Membership& membership, CoordinatorClient& client);
+  /// Both must outlive it. `at_point`: see PipelineOptions.
+  Inputs(const Membership& membership, CoordinatorClient& client,
+         const decltype(PipelineOptions::at_point)& at_point = {});
   ~Inputs();  ///< waits for what the pipelines have under way at the store
   Inputs(const Inputs&) = delete;
   Inputs& operator=(const Inputs&) = delete;

@@ -6,6 +6,7 @@
 #include <boost/program_options.hpp>
 
 #include "common/error.h"
+#include "trainer/fault.h"
 
 namespace musher {
 
@@ -44,6 +45,8 @@ std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const*
   add("newcomer", po::value(&options.newcomer)->value_name("RANK"),
       "of a rank that another one starts beside training: its number");
   add("gpu", po::value(&options.gpu)->value_name("N"), "of a newcomer: the GPU to use");
+  add("inject-fault", po::value(&options.faults)->value_name("MEMBER:POINT:STEP[:HOW]"),
+      "of tests: die or hang there; may be repeated");
   try {
     po::variables_map map;
     po::store(po::command_line_parser(argc, argv).options(description).run(), map);
@@ -66,6 +69,7 @@ std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const*
     throw Error(ErrorCode::kInvalidArgument,
                 "--device must be auto, cpu or gpu, not \"" + options.device + "\"");
   }
+  for (const std::string& fault : options.faults) parse_fault(fault);
   options.program = std::filesystem::read_symlink("/proc/self/exe").string();
   return options;
 }

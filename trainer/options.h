@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace musher {
 
@@ -17,9 +18,10 @@ struct TrainerOptions {
   int threads = 0;              ///< for computing; 0: this host's cores shared among its ranks
   std::int64_t bucket_mib = 4;
   int step_timeout_seconds = 600;
-  int newcomer = -1;    ///< the number of a rank that a rank started; -1: mpirun started it
-  int gpu = -1;         ///< of a newcomer; -1: by its place among the ranks of the host
-  std::string program;  ///< this program, for newcomers
+  int newcomer = -1;  ///< the number of a rank that a rank started; -1: mpirun started it
+  int gpu = -1;       ///< of a newcomer; -1: by its place among the ranks of the host
+  std::vector<std::string> faults;  ///< of tests; see trainer/fault.h
+  std::string program;              ///< this program, for newcomers
 };
 
 /// Empty where help was asked for and printed. Throws Error(kInvalidArgument) for what does not

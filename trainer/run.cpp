@@ -34,23 +34,34 @@ int compute_threads(const TrainerOptions& options, const Membership& membership)
 }
 
 std::vector<std::string> newcomer_command(const TrainerOptions& options) {
-  return {options.program,
-          "--coordinator",
-          options.coordinator,
-          "--job-name",
-          options.job_name,
-          "--attempt",
-          std::to_string(options.attempt),
-          "--token-file",
-          options.token_file,
-          "--device",
-          options.device,
-          "--threads",
-          std::to_string(options.threads),
-          "--bucket-mib",
-          std::to_string(options.bucket_mib),
-          "--step-timeout",
-          std::to_string(options.step_timeout_seconds)};
+  std::vector<std::string> command = {options.program,
+                                      "--coordinator",
+                                      options.coordinator,
+                                      "--job-name",
+                                      options.job_name,
+                                      "--attempt",
+                                      std::to_string(options.attempt),
+                                      "--token-file",
+                                      options.token_file,
+                                      "--device",
+                                      options.device,
+                                      "--threads",
+                                      std::to_string(options.threads),
+                                      "--bucket-mib",
+                                      std::to_string(options.bucket_mib),
+                                      "--step-timeout",
+                                      std::to_string(options.step_timeout_seconds)};
+  for (const std::string& fault : options.faults) {
+    command.insert(command.end(), {"--inject-fault", fault});
+  }
+  return command;
+}
+
+Faults faults_of(const TrainerOptions& options, int member) {
+  std::vector<Fault> faults;
+  if (options.attempt > 1) return {};
+  for (const std::string& text : options.faults) faults.push_back(parse_fault(text));
+  return {faults, member};
 }
 
 }  // namespace
@@ -62,6 +73,7 @@ RankEnd run_rank(const TrainerOptions& options, const RankRole& role,
                               ? client.join_as_newcomer(host_name(), Deadline::after(kJoinTimeout))
                               : client.join(host_name(), Deadline::after(kJoinTimeout));
   at::set_num_threads(compute_threads(options, membership));
+  const Faults faults = faults_of(options, role.member);
   SessionOptions session_options;
   session_options.member = role.member;
   session_options.attempt = options.attempt;
@@ -70,9 +82,11 @@ RankEnd run_rank(const TrainerOptions& options, const RankRole& role,
   session_options.bucket_bytes = options.bucket_mib << 20;
   session_options.step_timeout = std::chrono::seconds(options.step_timeout_seconds);
   session_options.newcomer_command = newcomer_command(options);
+  session_options.faults = faults;
   client.progress({Phase::kLoading, 0, 0, 0, 0, 0, 0});
 
   Session session(std::move(session_options), std::move(membership), client, stop_signal);
+  if (role.newcomer) faults.at("enter", 0);
   std::unique_ptr<Collective> ranks = enter();
   if (!ranks) return {Outcome::kLeft, true};
   const c10::Device device = session.device();

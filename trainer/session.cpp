@@ -31,7 +31,8 @@ Deadline soon() {
 TrainingStep::Options step_options(const SessionOptions& options, ActivityClock& activity) {
   // form() gives the memory for gradients, once there are ranks to share it with.
   return {options.device, options.bucket_bytes,
-          at::empty({0}, at::TensorOptions(at::kFloat).device(options.device)), &activity};
+          at::empty({0}, at::TensorOptions(at::kFloat).device(options.device)), &activity,
+          options.faults};
 }
 
 CheckpointWriter::Listener tell(CoordinatorClient& client) {
@@ -61,7 +62,7 @@ Session::Session(SessionOptions options, Membership membership, CoordinatorClien
       model_(build_model(membership_)),
       fingerprint_(model_fingerprint(*model_)),
       step_(*model_, membership_.job.hyperparameters, step_options(options_, activity_)),
-      inputs_(membership_, client),
+      inputs_(membership_, client, options_.faults.probe()),
       checkpoint_store_(membership_.job.checkpoints
                             ? open_store(*membership_.job.checkpoints, membership_.storage)
                             : nullptr),
@@ -69,11 +70,11 @@ Session::Session(SessionOptions options, Membership membership, CoordinatorClien
                        ? std::make_unique<CheckpointWriter>(
                              *checkpoint_store_,
                              checkpoint_identity(membership_, fingerprint_, step_.parameters()),
-                             tell(client))
+                             tell(client), options_.faults)
                        : nullptr),
       loop_({membership_.job.hyperparameters, step_, checkpoints_.get(), client, activity_,
              stop_signal, options_.device, inputs_.steps_per_epoch(), inputs_.validation_steps(),
-             options_.step_timeout}),
+             options_.step_timeout, options_.faults}),
       watch_(client) {
   client_.watch_activity([this] { return activity_now(activity_, inputs_); });
 }
@@ -138,8 +139,10 @@ void Session::form() {
   mine.regroup = regroup_ || options_.newcomer ? 1 : 0;
   mine.device = options_.device.is_cuda() ? options_.device.index() : -1;
   mine.plan = fingerprint_ + static_cast<std::uint64_t>(options_.bucket_bytes);
+  options_.faults.at("agree", state.step);
   agreement_ = agree(ranks_->host(), mine, deadline);
   if (agreement_.allocate) provide_gradients(deadline);
+  if (agreement_.level) options_.faults.at("level", state.step);
   if (agreement_.level) level(*ranks_, agreement_, mine, step_, loop_.state(), deadline);
   has_state_ = true;
   GenerationPlan plan{membership_.generation, membership_.virtual_worker_rank};
@@ -186,8 +189,10 @@ GenerationPlan Session::announce(const Agreement& agreement, Deadline deadline) 
   std::string refusal;
   if (leads()) {
     try {
+      options_.faults.at("regroup", agreement.step);
       const GenerationPlan plan = client_.regroup(agreement.members, agreement.step,
                                                   failure_ ? failure_->cause : "", deadline);
+      options_.faults.at("regrouped", agreement.step);
       message[0] = 1;
       message[1] = static_cast<std::int64_t>(plan.generation);
       std::copy(plan.virtual_worker_rank.begin(), plan.virtual_worker_rank.end(),
@@ -219,6 +224,7 @@ void Session::recover(const std::string& cause) {
   regroup_ = members_changed_ = true;
   client_.begin_regroup();
   require_wanted();
+  options_.faults.at("failed", loop_.state().step);
   const std::chrono::seconds limit(membership_.job.hyperparameters.heartbeat_timeout_seconds);
   replace(ranks_->shrink(Deadline::after(limit + kShrinkTimeout)));
   activity_.enter(Activity::kUnknown);
@@ -268,8 +274,10 @@ Outcome Session::publish(bool stopped) {
   client_.progress({Phase::kUploading, loop_.state().step, loop_.steps(), 0, 0, 0, 0});
   {
     const AveragedBuffers averaged(*model_, loop_.state().samples_trained, *ranks_, soon());
+    options_.faults.at("upload", loop_.state().step);
     if (leads()) save_artifact(membership_, *model_, loop_.state().step, stopped, loop_.metrics());
   }
+  if (leads()) options_.faults.at("published", loop_.state().step);
   std::int64_t published = 1;
   ranks_->host().broadcast({&published, 1, DType::kInt64}, 0, Deadline::after(kUploadTimeout));
   const Outcome outcome = stopped ? Outcome::kStopped : Outcome::kCompleted;

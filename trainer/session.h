@@ -17,6 +17,7 @@
 #include "trainer/client/coordinator_client.h"
 #include "trainer/collective/collective.h"
 #include "trainer/collective/mpi_newcomer.h"
+#include "trainer/fault.h"
 #include "trainer/inputs.h"
 #include "trainer/training_loop.h"
 #include "trainer/watch.h"
@@ -32,6 +33,7 @@ struct SessionOptions {
   std::chrono::seconds step_timeout{600};
   /// Program and arguments of a newcomer; its number and its GPU are added.
   std::vector<std::string> newcomer_command;
+  Faults faults;  ///< of tests
 };
 
 /// One rank's training over all generations of an attempt. When a peer is lost the survivors shrink

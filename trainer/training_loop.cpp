@@ -110,6 +110,7 @@ void TrainingLoop::run_step(const LoopGeneration& generation) {
     buffers_.restore();
     throw;
   }
+  parts_.faults.at("commit", batch.step + 1);
   take_in(batch, sum_);
   under_way_.reset();
   progress_.step_seconds = seconds_since(started);
@@ -165,6 +166,7 @@ void TrainingLoop::validate(const LoopGeneration& generation, std::uint64_t epoc
   report(Phase::kValidating);
   const AveragedBuffers averaged(parts_.step.model(), state_.samples_trained, generation.collective,
                                  deadline());
+  parts_.faults.at("validation", state_.step);
   const Evaluation result =
       evaluate(parts_.step.model(), *generation.validation, parts_.validation_steps,
                generation.collective, parts_.device, parts_.activity, deadline());

@@ -13,6 +13,7 @@
 #include "trainer/client/coordinator_client.h"
 #include "trainer/collective/collective.h"
 #include "trainer/evaluation.h"
+#include "trainer/fault.h"
 #include "trainer/level.h"
 #include "trainer/training_step.h"
 
@@ -30,6 +31,7 @@ struct LoopParts {
   std::uint64_t steps_per_epoch = 1;
   std::uint64_t validation_steps = 0;
   std::chrono::seconds step_timeout{600};
+  Faults faults;  ///< of tests
 };
 
 /// What changes with each generation.

@@ -69,6 +69,7 @@ void TrainingStep::forward_backward(const Batch& batch) {
     tail[StepVector::kCorrect].copy_(logits.argmax(1).eq(targets).sum());
   }
   lap(mark, times_.forward);
+  options_.faults.at("backward", batch.step + 1);
   reducer_.begin_backward();
   loss.backward();
   lap(mark, times_.backward);
@@ -88,11 +89,15 @@ StepVector TrainingStep::run(const Batch& batch, const StepVector& mine, double 
   model_.train(true);
   const bool has_samples = batch.samples() > 0;
   reducer_.begin(collective, has_samples ? 1 : 0);
+  options_.faults.at("forward", batch.step + 1);
   if (has_samples) forward_backward(batch);
 
   auto mark = Clock::now();
   {
+    options_.faults.at("all-reduce", batch.step + 1);
     const DuringActivity waiting(options_.activity, Activity::kWaitingForRanks);
+    options_.faults.lose_collective(batch.step + 1,
+                                    [&] { return collective.failure().has_value(); });
     reducer_.finish(deadline);
   }
   lap(mark, times_.reduce);
@@ -105,6 +110,7 @@ StepVector TrainingStep::run(const Batch& batch, const StepVector& mine, double 
                     std::to_string(sum.loss_sum) +
                     "; a lower learning_rate or a warm-up may be right");
   }
+  options_.faults.at("optimizer", batch.step + 1);
   if (sum.digest.samples > 0)
     optimizer_.step(learning_rate, parameters_.tail()[StepVector::kSamples]);
   lap(mark, times_.optimizer);

@@ -10,6 +10,7 @@
 #include "model/model.h"
 #include "trainer/activity.h"
 #include "trainer/collective/collective.h"
+#include "trainer/fault.h"
 #include "trainer/flat_parameters.h"
 #include "trainer/gradient_reducer.h"
 #include "trainer/input/batch.h"
@@ -35,6 +36,7 @@ class TrainingStep {
     std::int64_t bucket_bytes = 4 << 20;
     at::Tensor gradient_memory;         ///< see FlatParameters; undefined: of its own
     ActivityClock* activity = nullptr;  ///< told while it waits for the other ranks
+    Faults faults;                      ///< of tests
   };
 
   /// `model` must outlive it. The model is moved to the device.

@@ -319,6 +319,7 @@ bool Pipeline::Impl::may_fetch() const {
 void Pipeline::Impl::fetch(Lock& lock, Chunk& chunk) {
   chunk_bytes_ += chunk.length;
   const std::uint64_t kept = unlocked(lock, [&] {
+    if (options_.at_point) options_.at_point("fetch", chunk.first_step + 1);
     if (chunk.length > 0) chunk.cut(store_.read(chunk.object, chunk.offset, chunk.length));
     return chunk.piece_bytes();
   });
@@ -374,6 +375,7 @@ void Pipeline::Impl::decode_some(Lock& lock, Step& step) {
   if (end == step.work.samples()) ++decode_step_;
   decode_wake_.notify_all();
   lock.unlock();
+  if (options_.at_point) options_.at_point("decode", step.work.plan().step + 1);
   const std::uint64_t freed = step.work.decode(begin, end);
   lock.lock();
   last_sign_ = Clock::now();

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "common/deadline.h"
@@ -48,6 +49,9 @@ struct PipelineOptions {
   /// A call of the store or the source under way is a sign of life for that long: it has time
   /// limits of its own.
   std::chrono::milliseconds longest_call{300'000};
+  /// Where set, called by the threads before they "fetch" and "decode" for a step, counted from 1:
+  /// tests make them die or hang there.
+  std::function<void(std::string_view point, std::uint64_t step)> at_point;
 };
 
 /// Fetches, decodes and batches the samples of one rank in threads beside the caller, ahead of it
