@@ -74,7 +74,10 @@ struct ActiveJob {
   Deadline::Clock::time_point started;
   Newcomers newcomers;
   std::map<int, NewcomerRecord> newcomer_records;  ///< all of the attempt, as stored
+  std::map<int, std::string> given_up;             ///< newcomers that had joined: why
   std::set<int> leaving;                           ///< members that are told to leave
+  /// Ranks that the others went on without, and when: what still runs of them is ended.
+  std::map<int, std::pair<ProcessIdentity, Deadline::Clock::time_point>> left_out;
   /// When the members of the present generation were told to give their collective up.
   std::optional<Deadline::Clock::time_point> regroup_asked;
   bool killed = false;                 ///< by the coordinator: what ends now says nothing
@@ -89,6 +92,7 @@ struct ActiveJob {
 
   const std::string& name() const { return record.name(); }
   JobState& state() { return record.state; }
+  const JobState& state() const { return record.state; }
 };
 
 }  // namespace musher

@@ -63,6 +63,10 @@ class Coordinator {
   void stop(const std::string& name);
   /// SIGKILL now: the second Ctrl-C.
   void kill(const std::string& name);
+  /// Another number of ranks: of a job that waits, from its start on; of one that runs, ranks come
+  /// and go. kInvalidArgument, kFailedPrecondition for a job that is ending or over, and
+  /// kResourceExhausted where there are not enough free slots; nothing has changed then.
+  void resize(const std::string& name, int ranks);
   void remove(const std::string& name);
   /// With the notices from `first_notice` on.
   v1::JobProgress progress(const std::string& name, std::size_t first_notice = 0);
@@ -111,6 +115,7 @@ class Coordinator {
   void run_events(const std::stop_token& stop);  // (free)
   std::chrono::milliseconds handle_due(WallTime now);
   void schedule_jobs();
+  std::vector<RunningJob> running_jobs() const;
   void apply(const JobPtr& job, const Event& event);
   void perform(const JobPtr& job, const Action& action);
   void add_notice(const JobPtr& job, const std::string& text);
@@ -155,14 +160,17 @@ class Coordinator {
   void watch_ranks(const JobPtr& job);
   void watch_joins(const JobPtr& job, Deadline::Clock::time_point now);
   bool kill_rank(const JobPtr& job, int rank);
+  void end_left_out(const JobPtr& job, Deadline::Clock::time_point now);
   std::optional<ProcessIdentity> process_of(const ActiveJob& job, const Member& member) const;
 
   // coordinator_size.cpp
   void keep_size(const JobPtr& job);
   void save_newcomer(const JobPtr& job, const NewcomerRecord& newcomer);
-  void end_newcomer(const JobPtr& job, int rank);
+  void end_newcomer(const JobPtr& job, int rank, const std::string& why);
   void give_up_newcomer(const JobPtr& job, int rank, const std::string& why);
   void drop_newcomers(const JobPtr& job, std::size_t keep);
+  void release_slots(const JobPtr& job);
+  void save_placement(const JobPtr& job, const std::vector<HostSlots>& placement);
   void watch_newcomers(const JobPtr& job, Deadline::Clock::time_point now);
 
   const CoordinatorOptions options_;

@@ -118,6 +118,8 @@ void Coordinator::start_attempt(const JobPtr& job) {
                                       static_cast<int>(job->job.hyperparameters.virtual_workers)};
   job->newcomers = {};
   job->newcomer_records.clear();
+  job->given_up.clear();
+  job->left_out.clear();
   job->newcomers.next_rank = job->state().ranks;
   job->leaving.clear();
   job->regroup_asked.reset();
@@ -210,6 +212,7 @@ void Coordinator::adopt_attempt(const JobPtr& job) {
   job->placement = record->placement;
   job->started = Deadline::Clock::now();
   restore_membership(job, *record);
+  release_slots(job);
   prepare(job);
   // Of an mpirun that is gone the output still tells how its ranks ended; AttemptEnded follows.
   watch(job, std::move(process), job->log->source_end(record->attempt));

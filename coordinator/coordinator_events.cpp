@@ -72,16 +72,21 @@ milliseconds Coordinator::handle_due(WallTime now) {
   return wait;
 }
 
+std::vector<RunningJob> Coordinator::running_jobs() const {
+  std::vector<RunningJob> running;
+  for (const auto& [name, job] : jobs_) {
+    if (job->state().attempt_started) running.push_back({name, job->placement});
+  }
+  return running;
+}
+
 void Coordinator::schedule_jobs() {
   std::vector<QueuedJob> queue;
-  std::vector<RunningJob> running;
-  for (const JobRecord& record : store_.unfinished()) {  // in the queue's order
-    const JobPtr job = find(record.name());
-    if (!job) continue;
-    if (job->state().attempt_started) {
-      running.push_back({job->name(), job->placement});
-    } else if (!job->state().over()) {
-      queue.push_back({job->name(), job->state().ranks});
+  const std::vector<RunningJob> running = running_jobs();
+  for (const std::string& name : store_.unfinished_names()) {  // in the queue's order
+    const JobPtr job = find(name);
+    if (job && !job->state().attempt_started && !job->state().over()) {
+      queue.push_back({name, job->state().ranks});
     }
   }
   const Schedule decision = schedule(queue, running, options_.hosts);
@@ -92,8 +97,12 @@ void Coordinator::schedule_jobs() {
   for (const std::string& name : decision.too_large) {
     const JobPtr job = find(name);
     if (std::exchange(job->told_too_large, true)) continue;
-    add_notice(job, fmt::format("waits: it needs {} slots, and all hosts together have {}",
-                                job->state().ranks, total_slots(options_.hosts)));
+    const std::string text = fmt::format("waits: it needs {} slots, and all hosts together have {}",
+                                         job->state().ranks, total_slots(options_.hosts));
+    // It may have been told before a restart.
+    if (std::find(job->notices.begin(), job->notices.end(), text) == job->notices.end()) {
+      add_notice(job, text);
+    }
   }
   for (const Start& start : decision.starts) {
     const JobPtr job = find(start.name);
@@ -109,7 +118,8 @@ void Coordinator::apply(const JobPtr& job, const Event& event) {
   Decision decision = decide(job->state(), event, now, options_.grace);
   if (decision.actions.empty() && decision.state == job->state()) return;
   const Secondary::Value before = job->state().secondary;
-  store_.save(job->name(), decision.state);
+  // A queue that is taken up again changes nothing: not a flush of the disk for each job in it.
+  if (decision.state != job->state()) store_.save(job->name(), decision.state);
   job->state() = std::move(decision.state);
   if (before != job->state().secondary) {
     logger_->info("job {}: {}", job->name(),

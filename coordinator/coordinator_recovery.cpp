@@ -19,6 +19,8 @@ namespace {
 using Clock = Deadline::Clock;
 using std::chrono::milliseconds;
 
+constexpr std::chrono::seconds kLeftOutTime{5};
+
 WallTime wall_now() {
   return std::chrono::floor<milliseconds>(std::chrono::system_clock::now());
 }
@@ -88,16 +90,25 @@ void Coordinator::take_generation(const JobPtr& job, const Regrouping& answer,
   adopt(*job->membership, answer.generation);
   job->regroup_asked.reset();
   job->leaving.clear();
-  for (const int rank : answer.missing) job->ranks.erase(rank);
+  for (const int rank : answer.missing) {
+    if (const auto process = job->ranks[rank].process)
+      job->left_out[rank] = {*process, Clock::now()};
+    job->ranks.erase(rank);
+  }
   for (const int rank : answer.added) {
     drop_newcomer(job->newcomers, rank);
-    save_newcomer(job, {job->membership->joined.at(rank), NewcomerRecord::State::kOver});
+    save_newcomer(job, {job->membership->joined.at(rank), NewcomerRecord::State::kMember});
   }
   // What they were at when they noticed says nothing of now.
   for (auto& [rank, life] : job->ranks) life.activity = v1::ReportRequest::UNKNOWN;
   apply(job, event);
+  for (const int rank : answer.added) {
+    const auto dead = job->given_up.find(rank);
+    if (dead != job->given_up.end()) lose_rank(job, rank, dead->second);
+  }
   // Only the rank that started a newcomer can bring it in.
   if (leader != leader_of(job->membership->generation)) drop_newcomers(job, 0);
+  release_slots(job);
   if (options_.ranks_are_here && all_done(job->state())) job->over_soon = true;
   notify();
 }
@@ -127,7 +138,13 @@ void Coordinator::restore_membership(const JobPtr& job, const AttemptRecord& rec
     const int rank = newcomer.member.rank;
     used(rank);
     job->newcomer_records[rank] = newcomer;
-    if (newcomer.state == NewcomerRecord::State::kOver || is_member(*generation, rank)) continue;
+    if (newcomer.state == NewcomerRecord::State::kMember || is_member(*generation, rank)) continue;
+    if (newcomer.state == NewcomerRecord::State::kGivenUp) {
+      if (newcomer.member.pid == 0) continue;
+      membership.given_up[rank] = newcomer.member;
+      job->given_up[rank] = "is gone";
+      continue;
+    }
     job->newcomers.asked_for[rank] = job->started;
     if (newcomer.state == NewcomerRecord::State::kAskedFor) {
       membership.awaited.insert(rank);
@@ -167,14 +184,12 @@ void Coordinator::tell_rest(const JobPtr& job) {
   if (!job->membership || !job->membership->generation) return;
   const Generation& present = *job->membership->generation;
   const auto told = store_.newest_told_generation(job->name());
-  if (told && told->number < present.number) {
-    const std::string line =
-        fmt::format("{}; {} went on", change_between(*told, present, job->state()).text,
-                    present.members.size());
-    store_.tell_generation(job->name(), present.number, {wall_now(), line});
-    job->notices.push_back(line);
-    log_line(job, line);
-  }
+  if (!told || told->number >= present.number) return;
+  const std::string line = change_between(*told, present, job->state()).text +
+                           "; the others had not reported a step since";
+  store_.tell_generation(job->name(), present.number, {wall_now(), line});
+  job->notices.push_back(line);
+  log_line(job, line);
 }
 
 /// A rank is gone, or hangs and is about to be killed, before its Finish. Once a generation stands
@@ -185,7 +200,8 @@ void Coordinator::lose_rank(const JobPtr& job, int rank, const std::string& what
   const bool is_lost = known != job->state().lost.end();
   if (is_lost ? known->second.seen : !job->state().members.contains(rank)) return;
   apply(job, RankLost{job->membership->attempt, rank, what});
-  fatal = fatal || !job->membership->generation || !job->failure.empty();
+  const bool member = job->state().members.contains(rank);  // else the others have gone on already
+  fatal = member && (fatal || !job->membership->generation || !job->failure.empty());
   log_line(job, fmt::format("rank {} {}{}", rank, what, fatal ? "; the attempt ends" : ""));
   if (fatal) kill_attempt(job);
 }
@@ -265,6 +281,21 @@ void Coordinator::watch_ranks(const JobPtr& job) {
     log_line(job, hang.what + "; they are told to give the collective up");
   }
   watch_newcomers(job, now);
+  end_left_out(job, now);
+}
+
+/// A rank that the others went on without may run all the same, or be stopped: it ends by itself
+/// when it is told, or is ended.
+void Coordinator::end_left_out(const JobPtr& job, Clock::time_point now) {
+  std::erase_if(job->left_out, [&](const auto& entry) {
+    const auto& [process, since] = entry.second;
+    if (now - since < kLeftOutTime) return false;
+    if (const auto found = Process::find(process)) {
+      lose_rank(job, entry.first, "was left out by the others, and killed");
+      found->signal(SIGKILL);
+    }
+    return true;
+  });
 }
 
 /// By its pid, whose process must still be the one that joined.

@@ -12,23 +12,28 @@ namespace {
 
 using Clock = Deadline::Clock;
 
-/// Whether there is a point in ranks that come or go: not once the job ends, or while the others
-/// still have to find together.
-bool may_change_size(const ActiveJob& job) {
-  const JobState& state = job.record.state;
-  const bool ends = std::any_of(state.finished.begin(), state.finished.end(), [](const auto& done) {
+/// Whether the job ends, so that there is no point in ranks that come or go.
+bool ends(const JobState& state) {
+  const bool said = std::any_of(state.finished.begin(), state.finished.end(), [](const auto& done) {
     return done.second != v1::FinishRequest::LEFT;
   });
-  return job.membership && job.membership->generation && !job.killed && !ends &&
-         state.status == Status::InProgress && state.secondary == Secondary::Training &&
-         state.failure.empty() && !first_pending_loss(state);
+  return said || state.status != Status::InProgress || state.secondary == Secondary::Uploading ||
+         !state.failure.empty();
 }
 
 }  // namespace
 
 /// Asks for newcomers, or for members to leave, until the generation has as many ranks as wanted.
 void Coordinator::keep_size(const JobPtr& job) {
-  if (options_.ranks_are_here || !may_change_size(*job)) return;
+  if (options_.ranks_are_here || !job->membership || !job->membership->generation || job->killed) {
+    return;
+  }
+  if (ends(job->state())) {
+    job->leaving.clear();
+    return drop_newcomers(job, 0);
+  }
+  // The others have to find together first.
+  if (job->state().secondary != Secondary::Training || first_pending_loss(job->state())) return;
   const auto& members = job->membership->generation->members;
   const int wanted = job->state().ranks;
   const int present = static_cast<int>(members.size());
@@ -56,7 +61,7 @@ void Coordinator::give_up_newcomer(const JobPtr& job, int rank, const std::strin
   } else {
     log_line(job, text);
   }
-  end_newcomer(job, rank);
+  end_newcomer(job, rank, why);
 }
 
 void Coordinator::save_newcomer(const JobPtr& job, const NewcomerRecord& newcomer) {
@@ -65,14 +70,18 @@ void Coordinator::save_newcomer(const JobPtr& job, const NewcomerRecord& newcome
 }
 
 /// Its number is not given again; its process is killed where it has joined.
-void Coordinator::end_newcomer(const JobPtr& job, int rank) {
+void Coordinator::end_newcomer(const JobPtr& job, int rank, const std::string& why) {
+  AttemptMembership& membership = *job->membership;
   kill_rank(job, rank);
   job->ranks.erase(rank);
-  job->membership->awaited.erase(rank);
-  job->membership->newcomers.erase(rank);
+  membership.awaited.erase(rank);
   NewcomerRecord record = job->newcomer_records[rank];
-  record.state = NewcomerRecord::State::kOver;
+  record.state = NewcomerRecord::State::kGivenUp;
   save_newcomer(job, record);
+  const auto joined = membership.newcomers.find(rank);
+  if (joined == membership.newcomers.end()) return;
+  membership.given_up.insert(membership.newcomers.extract(joined));
+  job->given_up[rank] = why;
 }
 
 /// Lets all but the first `keep` newcomers go.
@@ -80,9 +89,60 @@ void Coordinator::drop_newcomers(const JobPtr& job, std::size_t keep) {
   while (job->newcomers.asked_for.size() > keep) {
     const int rank = job->newcomers.asked_for.rbegin()->first;
     drop_newcomer(job->newcomers, rank);
-    end_newcomer(job, rank);
+    end_newcomer(job, rank, "was not wanted any more, and killed");
     log_line(job, fmt::format("rank {} is not waited for any more", rank));
   }
+}
+
+void Coordinator::resize(const std::string& name, int ranks) {
+  const Lock lock(mutex_);
+  const JobPtr job = find(name);
+  if (!job) store_.get(name);  // kNotFound, or it is over
+  const auto refuse = [&](ErrorCode code, const std::string& why) {
+    throw Error(code, fmt::format("job {} can't have {} ranks: {}", name, ranks, why));
+  };
+  if (!job) refuse(ErrorCode::kFailedPrecondition, "it is over");
+  if (ranks < 1) refuse(ErrorCode::kInvalidArgument, "it needs at least 1");
+  const auto most = job->job.hyperparameters.virtual_workers;
+  if (ranks > static_cast<int>(most)) {
+    refuse(ErrorCode::kInvalidArgument,
+           fmt::format("HyperParameters.virtual_workers is {}, and each rank needs one", most));
+  }
+  if (ends(job->state())) refuse(ErrorCode::kFailedPrecondition, "it is ending");
+  if (job->state().attempt_started) {
+    const int more = ranks - total_slots(job->placement);
+    const auto running = running_jobs();
+    const auto placement = grown(job->placement, more, running, options_.hosts);
+    if (!placement) {
+      refuse(ErrorCode::kResourceExhausted, fmt::format("that needs {} more slots, and {} are free",
+                                                        more, free_slots(running, options_.hosts)));
+    }
+    // The slots first: a crash in between leaves the job with too many, which it gives back.
+    save_placement(job, *placement);
+  }
+  apply(job, Resized{ranks});
+  log_line(job, fmt::format("{} ranks are wanted", ranks));
+  job->told_too_large = false;
+  schedule_wanted_ = true;
+  keep_size(job);
+  release_slots(job);
+  notify();
+}
+
+void Coordinator::save_placement(const JobPtr& job, const std::vector<HostSlots>& placement) {
+  if (placement == job->placement) return;
+  if (auto record = store_.newest_attempt(job->name())) {
+    record->placement = placement;
+    store_.save_attempt(job->name(), *record);
+  }
+  job->placement = placement;
+  schedule_wanted_ = true;
+}
+
+/// Gives back the slots that neither a rank holds nor one that is wanted will.
+void Coordinator::release_slots(const JobPtr& job) {
+  const int there = static_cast<int>(job->state().members.size());
+  save_placement(job, shrunk(job->placement, std::max(job->state().ranks, there)));
 }
 
 void Coordinator::watch_newcomers(const JobPtr& job, Clock::time_point now) {

@@ -279,6 +279,15 @@ std::vector<JobRecord> JobStore::unfinished() {
   return jobs;
 }
 
+std::vector<std::string> JobStore::unfinished_names() {
+  const std::lock_guard lock(impl_->mutex);
+  Statement row = impl_->database.prepare(
+      "SELECT name FROM jobs WHERE status NOT IN ('Completed', 'Failed', 'Stopped') ORDER BY id");
+  std::vector<std::string> names;
+  while (row.step()) names.push_back(row.text());
+  return names;
+}
+
 void JobStore::save(const std::string& name, const JobState& state,
                     const std::vector<Notice>& notices) {
   const std::lock_guard lock(impl_->mutex);

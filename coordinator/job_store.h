@@ -83,6 +83,7 @@ class JobStore {
   std::optional<JobRecord> find(const std::string& name);
   /// Jobs that are not over, in order of submission, which is the queue's.
   std::vector<JobRecord> unfinished();
+  std::vector<std::string> unfinished_names();
   /// Replaces the job's state and adds `notices` to its history.
   void save(const std::string& name, const JobState& state,
             const std::vector<Notice>& notices = {});

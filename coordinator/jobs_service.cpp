@@ -56,6 +56,12 @@ GrpcStatus JobsService::StopTrainingJob(ServerContext*, const v1::StopTrainingJo
   return guarded([&] { coordinator_.stop(request->training_job_name()); });
 }
 
+GrpcStatus JobsService::ResizeTrainingJob(ServerContext*,
+                                          const v1::ResizeTrainingJobRequest* request,
+                                          v1::ResizeTrainingJobResponse*) {
+  return guarded([&] { coordinator_.resize(request->training_job_name(), request->ranks()); });
+}
+
 GrpcStatus JobsService::DeleteTrainingJob(ServerContext*,
                                           const v1::DeleteTrainingJobRequest* request,
                                           v1::DeleteTrainingJobResponse*) {

@@ -22,6 +22,9 @@ class JobsService final : public v1::Jobs::Service {
   grpc::Status StopTrainingJob(grpc::ServerContext* context,
                                const v1::StopTrainingJobRequest* request,
                                v1::StopTrainingJobResponse* reply) override;
+  grpc::Status ResizeTrainingJob(grpc::ServerContext* context,
+                                 const v1::ResizeTrainingJobRequest* request,
+                                 v1::ResizeTrainingJobResponse* reply) override;
   grpc::Status DeleteTrainingJob(grpc::ServerContext* context,
                                  const v1::DeleteTrainingJobRequest* request,
                                  v1::DeleteTrainingJobResponse* reply) override;

@@ -191,6 +191,7 @@ Regrouping regroup(const AttemptMembership& membership, const Caller& caller,
   }
   const Generation& present = *membership.generation;
   std::map<int, Member> known = membership.newcomers;
+  known.insert(membership.given_up.begin(), membership.given_up.end());
   for (const Member& member : present.members) known.emplace(member.rank, member);
   for (const int rank : members) {
     if (!known.contains(rank)) {
@@ -227,6 +228,7 @@ void adopt(AttemptMembership& membership, Generation generation) {
   for (const Member& member : generation.members) {
     membership.joined.emplace(member.rank, member);
     membership.newcomers.erase(member.rank);
+    membership.given_up.erase(member.rank);
   }
   membership.generation = std::move(generation);
 }

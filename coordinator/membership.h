@@ -77,6 +77,9 @@ struct AttemptMembership {
   std::optional<Generation> generation{};  ///< once all have joined
   std::set<int> awaited{};                 ///< newcomers that were asked for and have not joined
   std::map<int, Member> newcomers{};       ///< that have joined and were never in a generation
+  /// Of those, the ones that are dead or not wanted. The members may have taken one in just before
+  /// they were told: then it is a member that died.
+  std::map<int, Member> given_up{};
 };
 
 enum class JoinResult {
@@ -114,7 +117,7 @@ enum class RegroupResult {
   kNothingStands,
   kUnordered,     ///< nobody, or not ascending
   kNotTheLowest,  ///< the caller does not lead those that it names
-  kStranger,      ///< one of them is neither a member nor a newcomer that has joined
+  kStranger,      ///< one of them is neither a member nor a newcomer that ever joined
   kTooMany,       ///< more ranks than virtual workers
 };
 /// One line for the person, e.g. "its rank is not the lowest of those that it names".

@@ -25,11 +25,12 @@ struct NewcomerRecord {
   enum class State {
     kAskedFor,
     kJoined,
-    kOver,  ///< a member of a generation, or given up: its number is not given again
+    kMember,   ///< of some generation
+    kGivenUp,  ///< before that
   };
-  Member member;  ///< host and pid once it has joined
-  State state = State::kAskedFor;
-  int spawn = 0;  ///< by which mpirun knows it, where it ended before it joined
+  Member member;                   ///< host and pid once it has joined
+  State state = State::kAskedFor;  ///< whatever it is, the number is not given again
+  int spawn = 0;                   ///< by which mpirun knows it, where it ended before it joined
   bool operator==(const NewcomerRecord&) const = default;
 };
 

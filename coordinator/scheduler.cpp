@@ -6,8 +6,8 @@
 namespace musher {
 namespace {
 
-std::vector<int> free_slots(const std::vector<RunningJob>& running,
-                            const std::vector<HostSlots>& hosts) {
+std::vector<int> free_by_host(const std::vector<RunningJob>& running,
+                              const std::vector<HostSlots>& hosts) {
   std::vector<int> free;
   for (const HostSlots& host : hosts) free.push_back(host.slots);
   for (const RunningJob& job : running) {
@@ -56,6 +56,48 @@ std::vector<int> place(int ranks, const std::vector<int>& free) {
 
 }  // namespace
 
+int free_slots(const std::vector<RunningJob>& running, const std::vector<HostSlots>& hosts) {
+  int total = 0;
+  for (const int free : free_by_host(running, hosts)) total += std::max(0, free);
+  return total;
+}
+
+std::optional<std::vector<HostSlots>> grown(std::vector<HostSlots> placement, int more,
+                                            const std::vector<RunningJob>& running,
+                                            const std::vector<HostSlots>& hosts) {
+  std::vector<int> free = free_by_host(running, hosts);
+  const auto take = [&](std::size_t i, HostSlots& held) {
+    const int taken = std::min(std::max(0, free[i]), std::max(0, more));
+    held.slots += taken;
+    free[i] -= taken;
+    more -= taken;
+  };
+  for (HostSlots& held : placement) {
+    for (std::size_t i = 0; i < hosts.size(); ++i) {
+      if (hosts[i].host == held.host) take(i, held);
+    }
+  }
+  for (std::size_t i = 0; i < hosts.size() && more > 0; ++i) {
+    HostSlots added{hosts[i].host, 0};
+    take(i, added);
+    if (added.slots > 0) placement.push_back(added);
+  }
+  if (more > 0) return std::nullopt;
+  return placement;
+}
+
+std::vector<HostSlots> shrunk(std::vector<HostSlots> placement, int ranks) {
+  int spare = total_slots(placement) - ranks;
+  while (spare > 0 && !placement.empty()) {
+    HostSlots& last = placement.back();
+    const int given = std::min(spare, last.slots);
+    last.slots -= given;
+    spare -= given;
+    if (last.slots == 0) placement.pop_back();
+  }
+  return placement;
+}
+
 int total_slots(const std::vector<HostSlots>& hosts) {
   int total = 0;
   for (const HostSlots& host : hosts) total += host.slots;
@@ -65,7 +107,7 @@ int total_slots(const std::vector<HostSlots>& hosts) {
 Schedule schedule(const std::vector<QueuedJob>& queue, const std::vector<RunningJob>& running,
                   const std::vector<HostSlots>& hosts) {
   Schedule result;
-  std::vector<int> free = free_slots(running, hosts);
+  std::vector<int> free = free_by_host(running, hosts);
   const int total = total_slots(hosts);
   bool blocked = false;
   for (const QueuedJob& job : queue) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,18 @@ struct Schedule {
 /// listed first. REQUIRES: host names are unique; slots ≥ 0; ranks ≥ 1.
 Schedule schedule(const std::vector<QueuedJob>& queue, const std::vector<RunningJob>& running,
                   const std::vector<HostSlots>& hosts);
+
+/// Slots that nobody holds, on hosts that are there.
+int free_slots(const std::vector<RunningJob>& running, const std::vector<HostSlots>& hosts);
+
+/// `placement`, which is one of `running`, with `more` slots: on its own hosts first, then on
+/// others in the order of the list. As it is where `more` ≤ 0; absent where too few are free.
+std::optional<std::vector<HostSlots>> grown(std::vector<HostSlots> placement, int more,
+                                            const std::vector<RunningJob>& running,
+                                            const std::vector<HostSlots>& hosts);
+
+/// `placement` with at most `ranks` slots; the last hosts give theirs back first.
+std::vector<HostSlots> shrunk(std::vector<HostSlots> placement, int ranks);
 
 int total_slots(const std::vector<HostSlots>& hosts);
 

@@ -31,6 +31,7 @@ extern const Command kList;
 extern const Command kStatus;
 extern const Command kWatch;
 extern const Command kLogs;
+extern const Command kResize;
 extern const Command kStop;
 extern const Command kDelete;
 extern const Command kValidate;

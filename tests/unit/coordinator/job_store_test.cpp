@@ -56,13 +56,69 @@ class JobStoreTest : public testing::Test {
   std::optional<JobStore> store_{folder_.path()};
 };
 
+/// What an earlier version had: no members, losses or newcomers.
+void make_version_1(const std::filesystem::path& file) {
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open(file.c_str(), &database), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(database,
+                         "DROP TABLE present; DROP TABLE lost; DROP TABLE newcomers; "
+                         "ALTER TABLE generations DROP COLUMN told; PRAGMA user_version=1",
+                         nullptr, nullptr, nullptr),
+            SQLITE_OK)
+      << sqlite3_errmsg(database);
+  sqlite3_close(database);
+}
+
+TEST_F(JobStoreTest, AStoreOfTheVersionBeforeIsTakenOver) {
+  store_->create(job_named("a"));
+  store_->add_generation("a", {4, 1, {{0, "h", 10}}, {0}});
+  store_.reset();
+  make_version_1(database());
+  reopen();
+  EXPECT_EQ(store_->newest_generation("a")->number, 4u);
+  JobState state = decide(store_->get("a").state, Scheduled{}, kNow).state;
+  store_->save("a", state);
+  EXPECT_EQ(store_->get("a").state, state);
+}
+
+TEST_F(JobStoreTest, TheHistoryKnowsAfterARestartUpToWhichGenerationItIsComplete) {
+  store_->create(job_named("a"));
+  EXPECT_FALSE(store_->newest_told_generation("a"));
+  store_->add_generation("a", {1, 1, {{0, "h", 10}, {1, "h", 11}}, {0, 1}});
+  store_->add_generation("a", {2, 1, {{1, "h", 11}}, {1, 1}}, false);
+  reopen();
+  EXPECT_EQ(store_->newest_told_generation("a")->number, 1u);
+  EXPECT_EQ(store_->newest_generation("a")->number, 2u);
+  store_->tell_generation("a", 2, {kNow, "rank 0 died"});
+  reopen();
+  EXPECT_EQ(store_->newest_told_generation("a")->number, 2u);
+  EXPECT_THAT(store_->notices("a"), SizeIs(1));
+}
+
+TEST_F(JobStoreTest, NewcomersOfEachAttempt) {
+  store_->create(job_named("a"));
+  using State = NewcomerRecord::State;
+  store_->save_newcomer("a", 1, {{3, "", 0}, State::kAskedFor});
+  store_->save_newcomer("a", 1, {{2, "h", 20}, State::kMember});
+  store_->save_newcomer("a", 2, {{2, "", 0}, State::kGivenUp, 4});
+  store_->save_newcomer("a", 1, {{3, "h", 30}, State::kJoined});
+  reopen();
+  EXPECT_THAT(store_->newcomers("a", 1), ElementsAre(NewcomerRecord{{2, "h", 20}, State::kMember},
+                                                     NewcomerRecord{{3, "h", 30}, State::kJoined}));
+  EXPECT_THAT(store_->newcomers("a", 2),
+              ElementsAre(NewcomerRecord{{2, "", 0}, State::kGivenUp, 4}));
+  store_->remove("a");
+  store_->create(job_named("a"));
+  EXPECT_THAT(store_->newcomers("a", 1), IsEmpty());
+}
+
 TEST_F(JobStoreTest, AJobComesBackAsItWas) {
   JobRecord job = job_named("a");
   job.workers = 3;
   store_->create(job);
   JobState state = job.state;
   for (const Event& event :
-       std::vector<Event>{Scheduled{}, RanksJoined{1},
+       std::vector<Event>{Scheduled{}, RanksJoined{1}, RankLost{1, 0, "was killed", false},
                           RankFinished{1, 1, v1::FinishRequest::FAILED, "é \n x", ""}}) {
     state = decide(state, event, kNow + 5s).state;
   }

@@ -204,6 +204,18 @@ TEST(Regroup, ANewcomerThatJoinedBecomesAMember) {
   EXPECT_EQ(now.generation->members.back(), member(2));
 }
 
+TEST(Regroup, ANewcomerThatDiedAfterTheMembersTookItInIsNoReasonToRefuseThem) {
+  AttemptMembership now = with_newcomer(2, 2);
+  now.given_up.insert(now.newcomers.extract(2));
+  EXPECT_EQ(standing(now, caller(2, 5)), Standing::kNotAMember)
+      << "it does not come back by itself";
+  const Regrouping answer = regroup(now, caller(0, 5), {0, 1, 2});
+  ASSERT_EQ(answer.result, RegroupResult::kNew) << answer.refusal;
+  EXPECT_THAT(answer.added, ElementsAre(2));
+  adopt(now, answer.generation);
+  EXPECT_THAT(now.given_up, IsEmpty());
+}
+
 TEST(Regroup, ANewcomerWaitsThroughARegroupingWithoutIt) {
   AttemptMembership now = with_newcomer(3, 3);
   adopt(now, regroup(now, caller(0, 5), {0, 2}).generation);

@@ -126,8 +126,8 @@ TEST(Newcomers, AfterEachFailureTheNextIsAskedForLater) {
 
 TEST(Newcomers, WhoseProcessEndedIsToldByPidThenBySpawnThenByTurn) {
   using State = NewcomerRecord::State;
-  const std::map<int, NewcomerRecord> newcomers = {{4, {{4, "h", 100}, State::kOver, 0}},
-                                                   {5, {{5, "", 0}, State::kOver, 2}},
+  const std::map<int, NewcomerRecord> newcomers = {{4, {{4, "h", 100}, State::kMember, 0}},
+                                                   {5, {{5, "", 0}, State::kGivenUp, 2}},
                                                    {6, {{6, "h", 300}, State::kJoined, 0}},
                                                    {7, {{7, "", 0}, State::kAskedFor, 0}},
                                                    {8, {{8, "", 0}, State::kAskedFor, 0}}};

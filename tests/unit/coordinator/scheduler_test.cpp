@@ -104,5 +104,34 @@ TEST(Scheduler, NeverGivesASlotTwiceOnRandomClusters) {
   }
 }
 
+TEST(Resize, GrowsOnItsOwnHostsFirstAndByNoneWhereTooFewAreFree) {
+  const std::vector<HostSlots> hosts = {{"h1", 4}, {"h2", 4}};
+  const std::vector<HostSlots> own = {{"h2", 2}};
+  const std::vector<RunningJob> running = {{"a", own}, {"b", {{"h1", 1}}}};
+  EXPECT_EQ(free_slots(running, hosts), 5);
+  EXPECT_THAT(*grown(own, 2, running, hosts), ElementsAre(HostSlots{"h2", 4}));
+  EXPECT_THAT(*grown(own, 3, running, hosts), ElementsAre(HostSlots{"h2", 4}, HostSlots{"h1", 1}));
+  EXPECT_THAT(*grown(own, 5, running, hosts), ElementsAre(HostSlots{"h2", 4}, HostSlots{"h1", 3}));
+  EXPECT_FALSE(grown(own, 6, running, hosts));
+  EXPECT_EQ(*grown(own, 0, running, hosts), own);
+  EXPECT_EQ(*grown(own, -1, running, hosts), own);
+}
+
+TEST(Resize, SlotsOfAHostThatHasLeftAreNobodysToGive) {
+  const std::vector<HostSlots> own = {{"gone", 2}};
+  EXPECT_FALSE(grown(own, 1, {{"a", own}}, {{"h1", 0}}));
+  EXPECT_THAT(*grown(own, 1, {{"a", own}}, {{"h1", 1}}),
+              ElementsAre(HostSlots{"gone", 2}, HostSlots{"h1", 1}));
+}
+
+TEST(Resize, ShrinksFromTheLastHostOn) {
+  const std::vector<HostSlots> own = {{"h2", 4}, {"h1", 3}};
+  EXPECT_THAT(shrunk(own, 5), ElementsAre(HostSlots{"h2", 4}, HostSlots{"h1", 1}));
+  EXPECT_THAT(shrunk(own, 4), ElementsAre(HostSlots{"h2", 4}));
+  EXPECT_THAT(shrunk(own, 1), ElementsAre(HostSlots{"h2", 1}));
+  EXPECT_EQ(shrunk(own, 7), own);
+  EXPECT_EQ(shrunk(own, 9), own);
+}
+
 }  // namespace
 }  // namespace musher

@@ -64,8 +64,8 @@ bool FakeGroup::lives(int rank) const {
   return held;
 }
 
-std::uint64_t FakeGroup::point_of(int rank) const {
-  std::ifstream in(file("point", rank));
+std::uint64_t FakeGroup::point_of(int rank, const char* what) const {
+  std::ifstream in(file(what, rank));
   std::uint64_t point = 0;
   in >> point;
   return point;
@@ -128,17 +128,17 @@ void FakeGroup::regroup(const std::vector<int>& members, std::uint64_t point,
 }
 
 void FakeGroup::take_newcomers_in(std::uint64_t point) {
-  for (const int rank : client_.directives().start) {
-    if (std::exchange(started_[rank], true)) continue;
-    start_(rank);
-  }
-  for (const auto& [rank, started] : started_) {
-    const bool known = std::find(members_.begin(), members_.end(), rank) != members_.end();
-    if (known || !std::filesystem::exists(file("ready", rank)) || !lives(rank)) continue;
+  if (coming_) {
+    if (!std::filesystem::exists(file("ready", *coming_))) return;
     std::vector<int> members = members_;
-    members.push_back(rank);
-    regroup(members, point, "");
-    return;
+    members.push_back(*std::exchange(coming_, std::nullopt));
+    return regroup(members, point, "");
+  }
+  // One at a time, so that they come in the order of their numbers.
+  for (const int rank : client_.directives().start) {
+    if (!started_.insert(rank).second) continue;
+    coming_ = rank;
+    return start_(rank);
   }
 }
 
@@ -149,10 +149,16 @@ FakeGroup::Met FakeGroup::meet(std::uint64_t point, const std::function<bool()>&
     const Directives directives = client_.directives();
     if (directives.stale) throw Error(ErrorCode::kFailedPrecondition, "stale");
     if (!directives.failure.empty()) throw Error(ErrorCode::kInternal, directives.failure);
+    // The leader says when all go on, so that nobody does while it regroups.
+    const bool go = point_of(members_.front(), "go") >= point;
     if (follow()) regrouping = false;
+    if (go) return Met::kAll;
     const bool all = std::all_of(members_.begin(), members_.end(),
                                  [&](int rank) { return point_of(rank) >= point; });
-    if (all && open()) return Met::kAll;  // one that has done all is no dead one
+    if (leads() && all && open()) {
+      write(file("go", identity_.rank), std::to_string(point));
+      return Met::kAll;
+    }
     if (directives.stop) return Met::kStop;
     const std::vector<int> alive = living();
     if (alive != members_) {
@@ -177,7 +183,7 @@ FakeGroup::Met FakeGroup::meet(std::uint64_t point, const std::function<bool()>&
       }
       continue;
     }
-    if (leads()) take_newcomers_in(point);
+    if (leads() && all) take_newcomers_in(point);
   }
 }
 

@@ -3,7 +3,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,7 +38,7 @@ class FakeGroup {
  private:
   std::filesystem::path file(const std::string& what, int rank) const;
   bool lives(int rank) const;
-  std::uint64_t point_of(int rank) const;
+  std::uint64_t point_of(int rank, const char* what = "point") const;
   std::vector<int> living() const;
   void write(const std::filesystem::path& path, const std::string& text) const;
   bool follow();
@@ -51,7 +52,8 @@ class FakeGroup {
   int lock_ = -1;
   std::uint64_t generation_ = 0;
   std::vector<int> members_;
-  std::map<int, bool> started_;
+  std::set<int> started_;      // newcomers
+  std::optional<int> coming_;  // the last of them, until it is a member
 };
 
 }  // namespace musher

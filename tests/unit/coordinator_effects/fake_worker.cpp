@@ -78,8 +78,8 @@ Digest read_epoch(CoordinatorClient& client, const EpochAssignment& assignment,
 
 void write_slice(CoordinatorClient& client, const Membership& membership,
                  const RankIdentity& identity, std::uint64_t step) {
-  const std::string folder =
-      "step-" + std::to_string(step) + "." + std::to_string(identity.attempt);
+  const std::string folder = "step-" + std::to_string(step) + "." + identity.job + "." +
+                             std::to_string(identity.attempt) + ".1";
   const std::string key = "rank-" + std::to_string(identity.rank);
   const std::string text = "state of rank " + std::to_string(identity.rank);
   const auto store = open_store(*membership.job.checkpoints, membership.storage);

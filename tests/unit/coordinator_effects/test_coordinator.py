@@ -204,7 +204,7 @@ class Failures(CoordinatorTest):
         # The ranks of the fake do not wait for each other: one may not have got as far.
         self.assertRegex(self.musher("status", "retried").stdout, "resumed at step [12]")
         kept = sorted(path.parent.name for path in (self.folder / "checkpoints-retried").glob("*/manifest.json"))
-        self.assertEqual(kept, ["step-4.2", "step-5.2", "step-6.2"], "the last three")
+        self.assertEqual(kept, ["step-4.retried.2.1", "step-5.retried.2.1", "step-6.retried.2.1"], "the last three")
 
     def test_mpirun_killed_is_an_attempt_lost(self):
         self.serve()
@@ -318,6 +318,38 @@ class Recovery(CoordinatorTest):
         self.status_has("away", "rank 2 joined: 2 ranks")
         self.done("away")
 
+    def test_resized_while_it_runs(self):
+        self.serve(slots=4)
+        self.together("sized", workers=2)
+        self.musher("resize", "sized", "--workers", 4, code=0)
+        self.status_has("sized", r"ranks +4")
+        self.submit("waits", workers=2)
+        self.assertEqual(self.describe("waits")["SecondaryStatus"], "Pending", "its slots are taken")
+        self.musher("resize", "sized", "--workers", 1, code=0)
+        self.status_has("sized", r"rank 3 left")
+        self.status_has("sized", r"ranks +1")
+        self.finished("waits", "Completed")
+        self.assertNotIn("killed", self.done("sized"))
+
+    def test_a_resize_that_is_refused_changes_nothing(self):
+        self.serve()
+        self.together("small", workers=2)
+        self.submit("queued", workers=2)
+        refused = {("nobody", 2): "nobody", ("small", 0): "at least 1", ("small", -3): "at least 1", ("small", 5): "virtual_workers",
+                   ("small", 3): "slot"}
+        for (name, workers), why in refused.items():
+            with self.subTest(f"{name} to {workers}"):
+                done = self.musher("resize", name, f"--workers={workers}", code=1 if why == "slot" else 2)
+                self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+                self.assertIn(why, done.stderr)
+        self.musher("resize", "small", code=2)
+        self.status_has("small", r"ranks +2")
+        self.musher("resize", "queued", "--workers", 1, code=0)
+        self.done("small")
+        self.finished("queued", "Completed")
+        self.assertIn("joined as 0 of 1", self.musher("logs", "queued").stdout)
+        self.assertIn("over", self.musher("resize", "small", "--workers", 1, code=2).stderr)
+
 
 class Stops(CoordinatorTest):
     def test_stop_is_heard_by_every_rank_and_may_be_repeated(self):
@@ -381,6 +413,15 @@ class Restarts(CoordinatorTest):
             self.assertEqual(len(re.findall(rf" {rank} epoch 2: ", log)), 1, "no line lost")
         self.assertEqual(self.describe("runs")["SecondaryStatusTransitions"][-1]["Status"], "Completed")
         self.assertNotIn("Interrupted", str(self.describe("runs")))
+
+    def test_a_second_coordinator_on_the_same_state_is_refused_and_the_first_goes_on(self):
+        self.serve()
+        second = self.musher("serve", "--state", self.folder / "state", "--listen", f"127.0.0.1:{free_port()}", "--trainer",
+                             WORKER, code=2)
+        self.assertEqual(len(second.stderr.splitlines()), 1, second.stderr)
+        self.assertIn("belongs to another coordinator", second.stderr)
+        self.submit("first")
+        self.finished("first", "Completed")
 
     def test_an_orderly_end_leaves_the_ranks_running(self):
         daemon = self.serve()
