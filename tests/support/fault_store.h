@@ -52,9 +52,11 @@ class FaultStore : public ObjectStore {
     pass("removed " + std::string(key));
   }
 
-  /// One object after the other: as no store removes a folder at once.
+  /// One object after the other, as no store removes a folder at once, and the last name first: a
+  /// caller for whom the order matters must see to it.
   void remove_folder(std::string_view prefix) override {
-    for (const ObjectInfo& object : list_sorted(inner_, prefix)) remove(object.key);
+    const auto objects = list_sorted(inner_, prefix);
+    for (auto object = objects.rbegin(); object != objects.rend(); ++object) remove(object->key);
     inner_.remove_folder(prefix);
   }
 

@@ -55,10 +55,15 @@ class KilledAt : public testing::Test {
       candidates.push_back(root.join(name).str());
     if (committed == 0 && candidates.empty()) return;
     ASSERT_FALSE(candidates.empty()) << when;
-    Rank rank;
+    Rank rank, other;
     const LoadedCheckpoint loaded = load_newest_checkpoint(
         candidates, {}, identity(), {0, kRanks}, rank.parameters, rank.optimizer, *rank.model);
     EXPECT_TRUE(loaded.notices.empty()) << when << ": " << loaded.notices.front();
+    for (const std::string& one : candidates) {  // the older ones are whole too
+      EXPECT_NO_THROW(load_newest_checkpoint({one}, {}, identity(), {0, kRanks}, other.parameters,
+                                             other.optimizer, *other.model))
+          << when << ": " << one;
+    }
     EXPECT_GE(loaded.state.step, committed) << when;
     EXPECT_TRUE(rank.is(static_cast<double>(loaded.state.step))) << when;
   }
