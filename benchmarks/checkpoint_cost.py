@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""What checkpoints cost: the same job with one every 10 steps and with none, in turns; the slowdown within each pair.
+
+    .venv/bin/python benchmarks/checkpoint_cost.py [--pairs 5] [--model multilayer_perceptron|resnet50] [--ranks 2] [--every 10]
+
+Whole jobs with `musher train`, data and checkpoints in files; both models have 25 million parameters (the perceptron takes
+128×128 pixels). Measured is the last epoch's samples a second, which leaves out the start; the checkpoint at the end of the epoch
+before counts in it. With SGD and momentum a checkpoint is twice the parameters, about 200 MB over all ranks.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT_S = 1800  # of one run
+MODELS = {
+    "multilayer_perceptron": {"image_size": 128, "batch_size": 64, "steps": 100},
+    "resnet50": {"image_size": 64, "batch_size": 32, "steps": 40},
+}
+
+
+def make_images(folder, count, size):
+    random = np.random.default_rng(0)
+    for index in range(count):
+        label = folder / f"class{index % 2}"
+        label.mkdir(parents=True, exist_ok=True)
+        pixels = np.kron(random.integers(0, 256, (8, 8, 3), dtype=np.uint8), np.ones((size // 8, size // 8, 1), dtype=np.uint8))
+        Image.fromarray(pixels).save(label / f"{index:05}.jpg", quality=80)
+
+
+def rate(options, folder, name, checkpoints):
+    """Samples a second of the last epoch."""
+    case = MODELS[options.model]
+    hyper = {"model": options.model, "image_size": case["image_size"], "batch_size": case["batch_size"], "epochs": 2,
+             "learning_rate": 0.001, "momentum": 0.9, "augmentation": "none"}
+    job = {
+        "TrainingJobName": name,
+        "AlgorithmSpecification": {"AlgorithmName": "image-classification", "TrainingInputMode": "FastFile"},
+        "InputDataConfig": [{"ChannelName": "train", "DataSource": {"S3DataSource": {
+            "S3DataType": "S3Prefix", "S3Uri": f"file://{folder}/images"}}}],
+        "OutputDataConfig": {"S3OutputPath": f"file://{folder}/jobs"},
+        "ResourceConfig": {"InstanceCount": options.ranks},
+        "StoppingCondition": {"MaxRuntimeInSeconds": LIMIT_S},
+    }
+    if checkpoints:
+        hyper["checkpoint_every_steps"] = options.every
+        job["CheckpointConfig"] = {"S3Uri": f"file://{folder}/checkpoints-{name}"}
+    job["HyperParameters"] = {key: str(value) for key, value in hyper.items()}
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(job))
+    done = subprocess.run([options.build / "bin/musher", "train", path, "--json"], capture_output=True, text=True,
+                          timeout=LIMIT_S, env={**os.environ, "AWS_EC2_METADATA_DISABLED": "true"})
+    if done.returncode != 0:
+        sys.exit(f"checkpoint_cost: exit code {done.returncode}: {done.stderr[-2000:]}")
+    written = done.stderr.count("checkpoint at step")
+    if "was not written" in done.stderr or bool(written) != checkpoints:
+        sys.exit(f"checkpoint_cost: {written} checkpoints were written: {done.stderr[-2000:]}")
+    metrics = {point["MetricName"]: point["Value"] for point in json.loads(done.stdout)["FinalMetricDataList"]}
+    return metrics["train:samples_per_second"], written
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=Path, default=ROOT / "build")
+    parser.add_argument("--model", choices=MODELS, default="multilayer_perceptron")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--every", type=int, default=10)
+    parser.add_argument("--steps", type=int, help="of an epoch; default: the model's own number")
+    parser.add_argument("--folder", help="where data and checkpoints go; default: the temporary folder")
+    options = parser.parse_args()
+    case = MODELS[options.model]
+    steps = options.steps or case["steps"]
+    slowdowns = []
+    with tempfile.TemporaryDirectory(prefix="checkpoint-cost-", dir=options.folder) as name:
+        folder = Path(name)
+        make_images(folder / "images", case["batch_size"] * steps, case["image_size"])
+        for pair in range(options.pairs):
+            rates = {}
+            for checkpoints in ((False, True) if pair % 2 == 0 else (True, False)):
+                kind = "with" if checkpoints else "without"
+                rates[kind], written = rate(options, folder, f"{kind}-{pair}", checkpoints)
+                if checkpoints:
+                    count = written
+            slowdowns.append(rates["without"] / rates["with"] - 1)
+            print(f"pair {pair + 1}: {rates['without']:.1f} samples/s without, {rates['with']:.1f} with {count} checkpoints: "
+                  f"{slowdowns[-1]:+.1%}", flush=True)
+    print(f"{options.model}, {options.ranks} ranks, one checkpoint every {options.every} steps: slower by "
+          f"{statistics.median(slowdowns):+.1%} (median of {len(slowdowns)} pairs; {min(slowdowns):+.1%} to "
+          f"{max(slowdowns):+.1%})")
+
+
+if __name__ == "__main__":
+    main()
