@@ -245,6 +245,22 @@ class MpirunAndCoordinator(RecoveryTest):
         self.stop_daemon(self.daemon)
         self.assert_nothing_runs()
 
+    def test_resized_up_and_down_while_it_runs(self):
+        self.submit("sized", epochs=100_000, workers=1, checkpoints=None)
+        self.wait_for("sized", "epoch 2:.*each once")
+        self.musher("resize", "sized", "--workers", 3, code=0)
+        self.wait_for("sized", r"joined: 3 ranks from step \d+ on, training paused")
+        self.assertEqual(sorted(recovery.ranks()), [0, 1, 2])
+        self.musher("resize", "sized", "--workers", 1, code=0)
+        self.wait_for("sized", r"left: 1 rank from step \d+ on, training paused")
+        self.wait_until(lambda: sorted(recovery.ranks()) == [0], 10, "who left ends")
+        self.musher("stop", "sized", code=0)
+        self.assertEqual(self.musher("watch", "sized").returncode, 3)
+        self.assertNotIn("killed", self.history("sized"))
+        self.assert_each_once(self.history("sized"), None)
+        self.stop_daemon(self.daemon)
+        self.assert_nothing_runs()
+
     def test_the_coordinator_killed_and_back(self):
         self.submit("runs", epochs=300)
         self.submit("waits", epochs=1)
