@@ -69,6 +69,16 @@ def allreduce_section(rounds):
     return "\n".join([*lines, ""])
 
 
+def kept_section(path, heading="## A rank dies"):
+    """What benchmarks/recovery.py has put on the page, as a list of parts."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    start = text.find(heading)
+    if start < 0:
+        return []
+    end = text.find("\n## ", start)
+    return [text[start:] if end < 0 else text[start:end + 1]]
+
+
 def processor():
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
