@@ -159,8 +159,9 @@ class Run(MusherTest):
             if self.chosen["ending"] == "complete" and self.over():
                 break
             self.strike(blow)
-        if self.chosen["ending"] == "stop":  # while an attempt starts there is no model that could be saved
-            self.wait_until(lambda: self.describe("tortured")["SecondaryStatus"] == "Training", END_LIMIT_S, "it trains")
+        if self.chosen["ending"] == "stop":  # not while an attempt starts: there would be no model that could be saved
+            before = len(recovery.epochs_in(self.history()))
+            self.wait_until(lambda: len(recovery.epochs_in(self.history())) > before, END_LIMIT_S, "it trains on")
             self.wait_until(lambda: self.musher("stop", "tortured").returncode == 0, 30, "the stop is taken")
         try:
             self.wait_until(self.over, END_LIMIT_S, "the job ends")
