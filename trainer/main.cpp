@@ -181,7 +181,9 @@ End run(TrainerOptions options, const MpiRuntime& mpi, const std::atomic<bool>& 
     std::cerr << "musher-trainer: rank " << mpi.world_rank()
               << ": the ranks did not find together again: " << failure.what() << std::endl;
     end = {kExitFailed, true, true};
-  } catch (const Error& error) {
+  } catch (const std::bad_alloc&) {
+    throw;  // this host's trouble, not the job's
+  } catch (const std::exception& error) {
     report_failure(client, mpi.world_rank(), error.what());
     end = {kExitFailed, true, true};
   }
@@ -228,9 +230,9 @@ int main(int argc, char** argv) {
     std::cerr << "musher-trainer: " << error.what() << std::endl;
     code = error.code() == ErrorCode::kInvalidArgument ? kExitUsage : kExitFailed;
   } catch (const std::bad_alloc&) {
-    // As if the kernel had ended it: the other ranks go on, and nobody takes it for the job's
-    // fault.
+    // As if the kernel had ended it: the other ranks go on. An exit code would make mpirun end them.
     std::cerr << "musher-trainer: out of memory" << std::endl;
+    std::abort();
   } catch (const std::exception& error) {
     std::cerr << "musher-trainer: " << error.what() << std::endl;
   }
