@@ -230,7 +230,8 @@ int main(int argc, char** argv) {
     std::cerr << "musher-trainer: " << error.what() << std::endl;
     code = error.code() == ErrorCode::kInvalidArgument ? kExitUsage : kExitFailed;
   } catch (const std::bad_alloc&) {
-    // As if the kernel had ended it: the other ranks go on. An exit code would make mpirun end them.
+    // As if the kernel had ended it: the other ranks go on. An exit code would make mpirun end
+    // them.
     std::cerr << "musher-trainer: out of memory" << std::endl;
     std::abort();
   } catch (const std::exception& error) {
