@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 import recovery  # noqa: E402
 from musher_testing import BUCKET, MusherTest, S3Server, make_images, make_job, processes  # noqa: E402
 
-END_LIMIT_S = 240  # for a job to end after the last blow
+QUIET_LIMIT_S = 180  # without an epoch or a change of status: it hangs
 RETRIES = 30  # SageMaker's most
 PER_CLASS = 66  # 201 samples
 SLOTS = 4
@@ -161,14 +161,23 @@ class Run(MusherTest):
             self.strike(blow)
         if self.chosen["ending"] == "stop":  # not while an attempt starts: there would be no model that could be saved
             before = len(recovery.epochs_in(self.history()))
-            self.wait_until(lambda: len(recovery.epochs_in(self.history())) > before, END_LIMIT_S, "it trains on")
+            self.wait_for(lambda: len(recovery.epochs_in(self.history())) > before, "it trains on")
             self.wait_until(lambda: self.musher("stop", "tortured").returncode == 0, 30, "the stop is taken")
-        try:
-            self.wait_until(self.over, END_LIMIT_S, "the job ends")
-        except AssertionError as error:
-            self.keep_stacks()
-            raise Failed(f"it hangs: {error}") from None
+        self.wait_for(self.over, "the job ends")
         self.check()
+
+    def wait_for(self, condition, what):
+        """However long it takes on a busy machine, as long as something goes on."""
+        seen, since = None, time.monotonic()
+        while not condition():
+            history = self.history()
+            signs = (len(recovery.epochs_in(history)), history.count("\nhistory"))
+            if signs != seen:
+                seen, since = signs, time.monotonic()
+            if time.monotonic() - since > QUIET_LIMIT_S:
+                self.keep_stacks()
+                raise Failed(f"it hangs: {what}: nothing for {QUIET_LIMIT_S} s")
+            time.sleep(0.2)
 
     def check(self):
         history, ending = self.history(), self.chosen["ending"]
