@@ -18,6 +18,7 @@ namespace musher {
 namespace {
 
 constexpr std::size_t kErrorLines = 5;
+constexpr auto kSignalCheck = std::chrono::milliseconds(500);
 constexpr auto kDrainTime = std::chrono::seconds(2);     // from the ranks' SIGKILL to mpirun's
 constexpr auto kCleanUpTime = std::chrono::seconds(10);  // for killed processes to be gone
 
@@ -81,8 +82,13 @@ void Attempt::watch_mpirun(const std::stop_token& stop) {
   const FileDescriptor changes(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   ::inotify_add_watch(changes.get(), output_.c_str(), IN_MODIFY);
   std::optional<Deadline> kill_mpirun_at;
+  bool told = false;
   for (;;) {
     read_output();
+    if (!told && mpirun_->has_pending(SIGTERM)) {
+      told = true;
+      listener_.told_to_end();
+    }
     if (kill_wanted_ && !kill_mpirun_at) kill_mpirun_at = Deadline::after(kDrainTime);
     if (kill_mpirun_at && kill_mpirun_at->expired()) {
       mpirun_->signal(SIGKILL);
@@ -90,7 +96,8 @@ void Attempt::watch_mpirun(const std::stop_token& stop) {
     }
     std::array<pollfd, 3> events{
         {{mpirun_->descriptor(), POLLIN, 0}, {changes.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}}};
-    int timeout = -1;
+    // Nobody tells of a signal that another process has pending.
+    int timeout = told ? -1 : static_cast<int>(kSignalCheck.count());
     if (kill_mpirun_at)
       timeout = std::max(10, static_cast<int>(kill_mpirun_at->remaining().count()));
     ::poll(events.data(), events.size(), timeout);

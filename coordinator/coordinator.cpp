@@ -144,6 +144,7 @@ void Coordinator::create(const v1::CreateTrainingJobRequest& request, std::optio
   record.request = request;
   record.workers = workers;
   record.state = submitted(job.ranks, job.retries, job.max_runtime, wall_now());
+  if (job.max_wait) record.state.max_wait = *job.max_wait;
   const Lock lock(mutex_);
   store_.create(record);
   // A job of this name that was deleted may have left files where a crash cut in.

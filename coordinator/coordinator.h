@@ -173,6 +173,12 @@ class Coordinator {
   void save_placement(const JobPtr& job, const std::vector<HostSlots>& placement);
   void watch_newcomers(const JobPtr& job, Deadline::Clock::time_point now);
 
+  // coordinator_interruptions.cpp
+  void take_interruption(const JobPtr& job, int rank, const v1::Interruption& told);
+  std::vector<HostSlots> usable_hosts() const;
+  std::chrono::milliseconds welcome_hosts(WallTime now);
+  void mpirun_told_to_end(const std::string& name, std::uint64_t attempt);  // (free)
+
   const CoordinatorOptions options_;
   const Logger logger_;
   JobStore store_;
@@ -183,7 +189,8 @@ class Coordinator {
   bool ending_ = false;
   bool schedule_wanted_ = false;
   std::string address_;
-  std::map<std::string, JobPtr> jobs_;  // those that are not over
+  std::map<std::string, WallTime> leaving_hosts_;  // that EC2 takes back → when to try them again
+  std::map<std::string, JobPtr> jobs_;             // those that are not over
   /// Threads that have ended or soon will; joined by the event thread, without the lock.
   std::vector<std::shared_ptr<void>> retired_;
   std::vector<Helper> helpers_;

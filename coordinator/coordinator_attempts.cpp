@@ -160,6 +160,7 @@ void Coordinator::spawn(const JobPtr& job, AttemptRecord record) {
   options.environment = job->job.environment;
   options.output = folder / "output";
   options.die_with_parent = options_.die_together;
+  options.deaf_to_sigterm = true;
   Process process = Process::spawn(options);
   record.pid = process.identity().pid;
   record.pid_start = process.identity().start;
@@ -192,6 +193,7 @@ void Coordinator::watch(const JobPtr& job, std::optional<Process> process, std::
   listener.rank_ended = [this, name, attempt](const RankExit& exit) {
     rank_ended(name, attempt, exit);
   };
+  listener.told_to_end = [this, name, attempt] { mpirun_told_to_end(name, attempt); };
   listener.ended = [this, name, attempt] { attempt_ended(name, attempt); };
   job->attempt = std::make_shared<Attempt>(std::move(process), folder / "output", folder / "token",
                                            std::move(listener));

@@ -68,6 +68,7 @@ milliseconds Coordinator::handle_due(WallTime now) {
       wait = std::clamp(milliseconds(*next - now), milliseconds(1), wait);
     }
   }
+  wait = std::min(wait, welcome_hosts(now));
   if (std::exchange(schedule_wanted_, false)) schedule_jobs();
   return wait;
 }
@@ -89,7 +90,8 @@ void Coordinator::schedule_jobs() {
       queue.push_back({name, job->state().ranks});
     }
   }
-  const Schedule decision = schedule(queue, running, options_.hosts);
+  const std::vector<HostSlots> hosts = usable_hosts();
+  const Schedule decision = schedule(queue, running, hosts);
   for (const QueuedJob& queued : queue) find(queued.name)->queue_position = 0;
   for (std::size_t i = 0; i < decision.waiting.size(); ++i) {
     find(decision.waiting[i])->queue_position = static_cast<int>(i) + 1;
@@ -97,8 +99,11 @@ void Coordinator::schedule_jobs() {
   for (const std::string& name : decision.too_large) {
     const JobPtr job = find(name);
     if (std::exchange(job->told_too_large, true)) continue;
-    const std::string text = fmt::format("waits: it needs {} slots, and all hosts together have {}",
-                                         job->state().ranks, total_slots(options_.hosts));
+    const bool for_good = job->state().ranks > total_slots(options_.hosts);
+    const std::string text =
+        fmt::format("waits: it needs {} slots, and all hosts {} have {}", job->state().ranks,
+                    for_good ? "together" : "that EC2 does not take back",
+                    total_slots(for_good ? options_.hosts : hosts));
     // It may have been told before a restart.
     if (std::find(job->notices.begin(), job->notices.end(), text) == job->notices.end()) {
       add_notice(job, text);

@@ -107,6 +107,8 @@ void Coordinator::take_signs(const JobPtr& job, const v1::ReportRequest& request
   life.activity = request.activity();
   life.activity_for =
       std::chrono::milliseconds(static_cast<std::int64_t>(1000 * request.activity_seconds()));
+  if (request.has_interruption())
+    take_interruption(job, request.id().rank(), request.interruption());
   for (int i = 0; i < request.notices_size(); ++i) {
     const std::int64_t time = i < request.notice_time_ms_size() ? request.notice_time_ms(i) : 0;
     const std::string& text = request.notices(i);

@@ -41,6 +41,7 @@ void describe_request(const v1::CreateTrainingJobRequest& request,
     *response.mutable_stopping_condition() = request.stopping_condition();
   if (request.has_checkpoint_config())
     *response.mutable_checkpoint_config() = request.checkpoint_config();
+  response.set_enable_managed_spot_training(request.enable_managed_spot_training());
   if (request.has_retry_strategy()) *response.mutable_retry_strategy() = request.retry_strategy();
 }
 

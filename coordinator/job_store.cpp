@@ -16,7 +16,8 @@ using sqlite::Transaction;
 constexpr std::string_view kColumns =
     "id, request, workers, status, secondary, created, modified, training_start, training_end, "
     "ranks, retries_left, "
-    "max_runtime, attempt, attempt_started, ran, stop, kill_at, killed, failure, artifact";
+    "max_runtime, attempt, attempt_started, ran, stop, kill_at, killed, failure, artifact, "
+    "max_wait, interruption, spot_interruption";
 
 std::string to_text(const google::protobuf::Message& message) {
   std::string text;
@@ -74,6 +75,9 @@ void bind_state(Statement& statement, const JobState& state) {
       .bind(to_ms(state.kill_at))
       .bind(state.killed ? 1 : 0);
   statement.bind(state.failure).bind(state.artifact);
+  statement.bind(std::int64_t{state.max_wait.count()})
+      .bind(state.interruption)
+      .bind(state.spot_interruption ? 1 : 0);
 }
 
 void save_lists(Database& database, std::int64_t id, const JobState& state) {
@@ -195,6 +199,9 @@ JobRecord read_job(Database& database, Statement& row) {
   state.killed = row.small() != 0;
   state.failure = row.text();
   state.artifact = row.text();
+  state.max_wait = std::chrono::milliseconds(row.integer());
+  state.interruption = row.text();
+  state.spot_interruption = row.small() != 0;
   read_lists(database, id, state);
   job.final_metrics = read_metrics(database, id, true);
   return job;
@@ -246,7 +253,9 @@ void JobStore::create(const JobRecord& job) {
       "training_start, "
       "training_end, ranks, retries_left, max_runtime, attempt, attempt_started, ran, stop, "
       "kill_at, killed, "
-      "failure, artifact) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+      "failure, artifact, max_wait, interruption, spot_interruption) VALUES (?, ?, ?, ?, ?, ?, ?, "
+      "?, "
+      "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   insert.bind(job.name()).bind(to_text(job.request)).bind(job.workers);
   bind_state(insert, job.state);
   insert.run();
@@ -299,7 +308,8 @@ void JobStore::save(const std::string& name, const JobState& state,
       "training_end = ?, "
       "ranks = ?, retries_left = ?, max_runtime = ?, attempt = ?, attempt_started = ?, ran = ?, "
       "stop = ?, "
-      "kill_at = ?, killed = ?, failure = ?, artifact = ? WHERE id = ?");
+      "kill_at = ?, killed = ?, failure = ?, artifact = ?, max_wait = ?, interruption = ?, "
+      "spot_interruption = ? WHERE id = ?");
   bind_state(update, state);
   update.bind(id).run();
   save_lists(database, id, state);

@@ -172,8 +172,15 @@ CREATE TABLE newcomers (
 ALTER TABLE generations ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
 )sql";
 
+// Jobs on spot instances, and what interrupts an attempt.
+constexpr const char* kVersion3 = R"sql(
+ALTER TABLE jobs ADD COLUMN max_wait INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN interruption TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN spot_interruption INTEGER NOT NULL DEFAULT 0;
+)sql";
+
 // Each takes the schema one version further.
-constexpr const char* kVersions[] = {kVersion1, kVersion2};
+constexpr const char* kVersions[] = {kVersion1, kVersion2, kVersion3};
 constexpr int kSchemaVersion = std::size(kVersions);
 
 std::filesystem::path made(const std::filesystem::path& folder) {

@@ -19,7 +19,8 @@ constexpr std::size_t kFailureBytes = 1024;  // SageMaker's limit of FailureReas
 //      RetryStrategy
 //
 //   any of these ──→ Failed
-//   any of these ──→ Stopping ──→ Stopped | MaxRuntimeExceeded | Completed | Failed
+//   any of these ──→ Stopping ──→ Stopped | MaxRuntimeExceeded | MaxWaitTimeExceeded |
+//                              Completed | Failed
 //
 // Phases may be skipped forward, as a report may come late. Interrupted goes to Starting, with the
 // next attempt. A restarted coordinator that never got to start mpirun takes Starting or
@@ -57,6 +58,7 @@ constexpr std::pair<Secondary::Value, Secondary::Value> kEdges[] = {
     {Secondary::Interrupted, Secondary::Failed},
     {Secondary::Stopping, Secondary::Stopped},
     {Secondary::Stopping, Secondary::MaxRuntimeExceeded},
+    {Secondary::Stopping, Secondary::MaxWaitTimeExceeded},
     {Secondary::Stopping, Secondary::Completed},
     {Secondary::Stopping, Secondary::Failed},
 };
@@ -92,6 +94,8 @@ class Step {
     for (int rank = 0; rank < state_.ranks; ++rank) state_.members.insert(rank);
     state_.finished.clear();
     state_.lost.clear();
+    state_.interruption.clear();
+    state_.spot_interruption = false;
     state_.kill_at.reset();
     state_.killed = false;
     if (!state_.training_start) state_.training_start = now_;
@@ -148,6 +152,18 @@ class Step {
 
   void on(const StopRequested&) { stop(StopReason::kRequested, "A stop was requested."); }
 
+  /// The first cause stays, but what costs no attempt takes its place: a host that is taken back
+  /// may be shut down by a signal as well.
+  void on(const InterruptionNoticed& event) {
+    if (!current(event.attempt) || state_.stop != StopReason::kNone) return;
+    const bool known = !state_.interruption.empty();
+    if (known && (state_.spot_interruption || !event.spot)) return;
+    state_.interruption = shortened(event.reason);
+    state_.spot_interruption = event.spot;
+    touch();
+    act(Kind::kNotice, state_.interruption + "; the ranks save a checkpoint and stop");
+  }
+
   void on(const RankFinished& event) {
     if (!current(event.attempt) || !state_.members.contains(event.rank)) return;
     if (!state_.finished.emplace(event.rank, event.outcome).second) return;  // said again
@@ -195,6 +211,12 @@ class Step {
   }
 
   void on(const Tick&) {
+    const bool may_stop = state_.stop == StopReason::kNone;
+    if (may_stop && state_.max_wait.count() > 0 && now_ >= state_.created + state_.max_wait) {
+      const auto seconds = std::chrono::floor<std::chrono::seconds>(state_.max_wait).count();
+      return stop(StopReason::kMaxWait, "MaxWaitTimeInSeconds, " + std::to_string(seconds) +
+                                            " s, have passed since the job's creation.");
+    }
     if (!state_.attempt_started) return;
     if (state_.kill_at && now_ >= *state_.kill_at) return kill();
     if (state_.stop == StopReason::kNone && billable(state_, now_) >= state_.max_runtime) {
@@ -223,7 +245,9 @@ class Step {
     }
     if (state_.stop != StopReason::kNone) return finish_stopped(killed);
     if (outcome == v1::FinishRequest::STOPPED && all_done(state_)) {
-      return interrupted("The ranks were told to stop by another than the coordinator.");
+      return interrupted(state_.interruption.empty()
+                             ? "The ranks were told to stop by another than the coordinator."
+                             : state_.interruption);
     }
     interrupted(reason_of(event));
   }
@@ -243,18 +267,27 @@ class Step {
     } else if (killed && !all_done(state_)) {
       message = "The ranks did not end within the grace period and were killed.";
     }
-    finish(
-        state_.stop == StopReason::kMaxRuntime ? Secondary::MaxRuntimeExceeded : Secondary::Stopped,
-        std::move(message));
+    finish(stopped_as(), std::move(message));
+  }
+
+  Secondary::Value stopped_as() const {
+    if (state_.stop == StopReason::kMaxRuntime) return Secondary::MaxRuntimeExceeded;
+    if (state_.stop == StopReason::kMaxWait) return Secondary::MaxWaitTimeExceeded;
+    return Secondary::Stopped;
   }
 
   /// The attempt is lost; another may follow.
-  void interrupted(const std::string& reason) {
-    if (state_.retries_left == 0) {
-      set_failure(reason);
-      return finish(Secondary::Failed, state_.failure);
+  void interrupted(std::string reason) {
+    if (!state_.interruption.empty() && reason != state_.interruption) {
+      reason = state_.interruption + "; then " + reason;
     }
-    state_.retries_left -= 1;
+    if (!state_.spot_interruption) {
+      if (state_.retries_left == 0) {
+        set_failure(reason);
+        return finish(Secondary::Failed, state_.failure);
+      }
+      state_.retries_left -= 1;
+    }
     state_.artifact.clear();
     enter(Secondary::Interrupted, shortened(reason));
     act(Kind::kNotice, "Attempt " + std::to_string(state_.attempt) + " was lost: " + reason +
@@ -266,7 +299,10 @@ class Step {
     if (state_.stop != StopReason::kNone) return;  // idempotent
     state_.stop = reason;
     enter(Secondary::Stopping, message);
-    if (!state_.attempt_started) return finish(Secondary::Stopped, "Stopped before it ran.");
+    if (!state_.attempt_started) {
+      return finish(stopped_as(), state_.attempt == 0 ? "Stopped before it ran."
+                                                      : "Stopped while it waited to go on.");
+    }
     kill_by(now_ + grace_.stop);
     act(Kind::kAskToStop);
   }
@@ -308,7 +344,7 @@ class Step {
 
   void finish(Secondary::Value to, std::string message) {
     if (to != Secondary::Completed && to != Secondary::Stopped &&
-        to != Secondary::MaxRuntimeExceeded) {
+        to != Secondary::MaxRuntimeExceeded && to != Secondary::MaxWaitTimeExceeded) {
       state_.artifact.clear();
     }
     state_.training_end = now_;
@@ -413,11 +449,14 @@ bool all_done(const JobState& state) {
 }
 
 std::optional<WallTime> next_tick(const JobState& state) {
-  if (!state.attempt_started) return std::nullopt;
-  std::optional<WallTime> due = state.kill_at;
-  if (state.stop == StopReason::kNone) {
-    const WallTime limit = *state.attempt_started + (state.max_runtime - state.ran);
-    due = due ? std::min(*due, limit) : limit;
+  if (state.over()) return std::nullopt;
+  std::optional<WallTime> due;
+  const auto by = [&](WallTime when) { due = due ? std::min(*due, when) : when; };
+  const bool may_stop = state.stop == StopReason::kNone;
+  if (may_stop && state.max_wait.count() > 0) by(state.created + state.max_wait);
+  if (state.attempt_started && state.kill_at) by(*state.kill_at);
+  if (state.attempt_started && may_stop) {
+    by(*state.attempt_started + (state.max_runtime - state.ran));
   }
   return due;
 }

@@ -39,7 +39,7 @@ struct Loss {
   bool operator==(const Loss&) const = default;
 };
 
-enum class StopReason { kNone, kRequested, kMaxRuntime };
+enum class StopReason { kNone, kRequested, kMaxRuntime, kMaxWait };
 
 /// All of a job that changes by events. A value; the store keeps it whole.
 struct JobState {
@@ -55,6 +55,8 @@ struct JobState {
   int retries_left = 0;
   std::chrono::milliseconds max_runtime{86'400'000};  ///< over all attempts
 
+  std::chrono::milliseconds max_wait{0};  ///< from `created` on; 0: no limit
+
   std::uint64_t attempt = 0;                ///< the newest, from 1; 0: none yet
   std::optional<WallTime> attempt_started;  ///< set while the attempt runs
   std::chrono::milliseconds ran{0};         ///< of the attempts that ended
@@ -62,6 +64,10 @@ struct JobState {
   std::set<int> members;
   std::map<int, RankOutcome> finished;  ///< ranks of the present attempt that said Finish
   std::map<int, Loss> lost;             ///< ranks of the present attempt that died before that
+
+  /// Why the present attempt's ranks stop, where something other than the coordinator told them to.
+  std::string interruption;
+  bool spot_interruption = false;  ///< EC2 takes a host back: costs none of retries_left
 
   StopReason stop = StopReason::kNone;
   std::optional<WallTime> kill_at;  ///< the attempt is killed then, if it still runs
@@ -108,6 +114,12 @@ struct PhaseReported {
   v1::ReportRequest::Phase phase = v1::ReportRequest::STARTING;
 };
 struct StopRequested {};
+/// A host's notice or a signal makes the ranks stop.
+struct InterruptionNoticed {
+  std::uint64_t attempt = 0;
+  std::string reason;
+  bool spot = false;
+};
 /// A rank said Finish: COMPLETED and STOPPED only once all have made sure that the artifact stands.
 struct RankFinished {
   std::uint64_t attempt = 0;
@@ -140,9 +152,9 @@ struct CoordinatorRestarted {
 /// Time has passed; due at next_tick().
 struct Tick {};
 
-using Event =
-    std::variant<Scheduled, RanksJoined, Regrouped, RankLost, Resized, PhaseReported, StopRequested,
-                 RankFinished, JobFailed, AttemptEnded, CoordinatorRestarted, Tick>;
+using Event = std::variant<Scheduled, RanksJoined, Regrouped, RankLost, Resized, PhaseReported,
+                           StopRequested, InterruptionNoticed, RankFinished, JobFailed,
+                           AttemptEnded, CoordinatorRestarted, Tick>;
 
 /// What the coordinator has to do, in this order, once the new state is stored.
 struct Action {

@@ -84,13 +84,14 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
 /// Between fork and exec: nothing but system calls. Returns when something failed, with errno.
 void become(const SpawnOptions& options, char** argv, char** environment, int input, int output,
             pid_t parent) {
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  sigset_t mask;
+  sigemptyset(&mask);
+  if (options.deaf_to_sigterm) sigaddset(&mask, SIGTERM);
+  ::sigprocmask(SIG_SETMASK, &mask, nullptr);
   for (const int number : {SIGPIPE, SIGINT, SIGTERM, SIGHUP}) ::signal(number, SIG_DFL);
   if (options.die_with_parent) {
     ::setpgid(0, 0);  // out of the reach of the terminal's Ctrl-C
-    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    ::prctl(PR_SET_PDEATHSIG, SIGINT);
     if (::getppid() != parent) ::_exit(1);
   } else {
     ::setsid();
@@ -154,6 +155,15 @@ std::optional<Process> Process::find(const ProcessIdentity& identity) {
   FileDescriptor descriptor(open_pidfd(identity.pid));
   if (!descriptor || start_time(identity.pid) != identity.start) return std::nullopt;
   return Process(identity, std::move(descriptor));
+}
+
+bool Process::has_pending(int number) const {
+  std::istringstream lines(read_file("/proc/" + std::to_string(identity_.pid) + "/status"));
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("ShdPnd:")) continue;  // sent to the process, not to a thread
+    return (std::stoull(line.substr(7), nullptr, 16) >> (number - 1) & 1) != 0;
+  }
+  return false;
 }
 
 void Process::signal(int number) const {

@@ -38,9 +38,11 @@ struct SpawnOptions {
   std::vector<std::string> argv;                   ///< argv[0] is the program's path
   std::map<std::string, std::string> environment;  ///< added to this process's own
   std::filesystem::path output;                    ///< stdout and stderr are appended to it
-  /// SIGTERM to the child when the thread that spawned it ends, however it ends. Otherwise it gets
+  /// SIGINT to the child when the thread that spawned it ends, however it ends. Otherwise it gets
   /// a session of its own, and outlives this process.
   bool die_with_parent = false;
+  /// SIGTERM stays pending with the child, which is then asked for by has_pending().
+  bool deaf_to_sigterm = false;
 };
 
 /// A process that was spawned, or found again by its identity. Dropping it does nothing to the
@@ -55,6 +57,8 @@ class Process {
   const ProcessIdentity& identity() const { return identity_; }
   /// Becomes readable when the process ends.
   int descriptor() const { return descriptor_.get(); }
+  /// Whether it was sent a signal that it has blocked. False for one that is gone.
+  bool has_pending(int number) const;
   /// One that is gone is no error.
   void signal(int number) const;
   /// Takes the exit status of a child that ended, so that it does not stay a zombie.

@@ -67,7 +67,9 @@ struct Job {
   std::optional<Uri> checkpoints;  ///< CheckpointConfig.S3Uri
   int ranks = 1;                   ///< InstanceCount × processes_per_instance, or --workers
   std::chrono::seconds max_runtime{86'400};
-  int retries = 0;  ///< RetryStrategy.MaximumRetryAttempts
+  bool spot = false;  ///< EnableManagedSpotTraining: its hosts may be taken back at any time
+  std::optional<std::chrono::seconds> max_wait;  ///< of a spot job: from its creation to its end
+  int retries = 0;                               ///< RetryStrategy.MaximumRetryAttempts
   std::map<std::string, std::string> environment;
 
   /// `<output>/<name>/output/model.tar.gz`

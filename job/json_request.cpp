@@ -28,7 +28,6 @@ const std::set<std::string>& sagemaker_only() {
                                               "DebugHookConfig",
                                               "DebugRuleConfigurations",
                                               "EnableInterContainerTrafficEncryption",
-                                              "EnableManagedSpotTraining",
                                               "EnableNetworkIsolation",
                                               "EnableSageMakerMetricsTimeSeries",
                                               "ExperimentConfig",
@@ -40,7 +39,6 @@ const std::set<std::string>& sagemaker_only() {
                                               "KeepAlivePeriodInSeconds",
                                               "KmsKeyId",
                                               "MaxPendingTimeInSeconds",
-                                              "MaxWaitTimeInSeconds",
                                               "MetricDefinitions",
                                               "MlflowConfig",
                                               "ModelPackageConfig",
@@ -130,6 +128,8 @@ class Reader {
       case FieldDescriptor::CPPTYPE_INT32:
       case FieldDescriptor::CPPTYPE_INT64:
         return integer(value, message, field, path);
+      case FieldDescriptor::CPPTYPE_BOOL:
+        return boolean(value, message, field, path);
       case FieldDescriptor::CPPTYPE_ENUM:
         return enumerator(value, message, field, path);
       default:
@@ -200,6 +200,14 @@ class Reader {
     } else {
       reflection.SetInt32(&message, &field, static_cast<std::int32_t>(number));
     }
+  }
+
+  void boolean(const Json& value, Message& message, const FieldDescriptor& field,
+               const std::string& path) {
+    if (!value.is_boolean()) {
+      return error(path, fmt::format("must be true or false, not {}", shown(value)));
+    }
+    message.GetReflection()->SetBool(&message, &field, value.get<bool>());
   }
 
   /// proto3 can't tell a 0 or "" that was written from none, so the limits that it breaks are found

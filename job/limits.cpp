@@ -65,6 +65,7 @@ const Table& table() {
       {"ResourceConfig.instance_count", {1, 10'000}},
       {"ResourceConfig.volume_size_in_gb", {1, 1'000'000}},
       {"StoppingCondition.max_runtime_in_seconds", {1, 28 * 86'400}},
+      {"StoppingCondition.max_wait_time_in_seconds", {1, std::numeric_limits<std::int32_t>::max()}},
       {"CheckpointConfig.s3_uri", {1, 1024, true}},
       {"CheckpointConfig.local_path", {0, 4096}},
       {"RetryStrategy.maximum_retry_attempts", {1, 30, true}},

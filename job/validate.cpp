@@ -151,8 +151,27 @@ class Validation {
       job_.max_runtime =
           std::chrono::seconds(request_.stopping_condition().max_runtime_in_seconds());
     }
+    spot();
     job_.retries = request_.retry_strategy().maximum_retry_attempts();
     job_.environment = {request_.environment().begin(), request_.environment().end()};
+  }
+
+  /// SageMaker's rules. Interruptions of a spot job are bounded by its time alone, so it has one.
+  void spot() {
+    const std::string path = "StoppingCondition.MaxWaitTimeInSeconds";
+    const int wait = request_.stopping_condition().max_wait_time_in_seconds();
+    job_.spot = request_.enable_managed_spot_training();
+    if (!job_.spot) {
+      if (wait != 0) error(path, "is there only with EnableManagedSpotTraining: true");
+    } else if (wait == 0) {
+      error(path, "is required with EnableManagedSpotTraining: true");
+    } else if (wait > 0) {
+      job_.max_wait = std::chrono::seconds(wait);
+      if (job_.max_wait < job_.max_runtime) {
+        error(path, fmt::format("must be at least MaxRuntimeInSeconds, {}, not {}",
+                                job_.max_runtime.count(), wait));
+      }
+    }
   }
 
   void ranks() {

@@ -1,9 +1,9 @@
 // musher-trainer: one rank of a training job, as mpirun starts it.
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <iostream>
 #include <new>
@@ -11,8 +11,10 @@
 #include <string>
 #include <thread>
 
+#include <fmt/format.h>
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "common/error.h"
 #include "common/temporary_file.h"
@@ -37,27 +39,32 @@ constexpr auto kFinalizeTimeoutAfterChange = std::chrono::milliseconds(200);
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
 
-/// Takes SIGTERM out of every thread's way and turns it into a flag: to end at the next step
-/// boundary, with everything saved. Made before any other thread, so that all inherit the mask.
+/// Takes SIGTERM out of every thread's way and turns it into a request to stop. Made before any
+/// other thread, so that all inherit the mask.
 class StopSignal {
  public:
-  StopSignal() {
+  explicit StopSignal(StopRequest& request) {
     sigemptyset(&set_);
     sigaddset(&set_, SIGTERM);
     sigaddset(&set_, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set_, nullptr);
-    thread_ = std::jthread([this](const std::stop_token& stop) {
+    thread_ = std::jthread([this, &request](const std::stop_token& stop) {
       while (!stop.stop_requested()) {
         const timespec wait{0, 100'000'000};
-        if (sigtimedwait(&set_, nullptr, &wait) > 0) flag_ = true;
+        siginfo_t info{};
+        const int number = sigtimedwait(&set_, &info, &wait);
+        if (number > 0) request.raise({describe(number, info)});
       }
     });
   }
-  const std::atomic<bool>& flag() const { return flag_; }
 
  private:
+  static std::string describe(int number, const siginfo_t& info) {
+    return fmt::format("process {} was told to end by signal {} ({}) from process {}", getpid(),
+                       number, strsignal(number), info.si_pid);
+  }
+
   sigset_t set_{};
-  std::atomic<bool> flag_ = false;
   std::jthread thread_;
 };
 
@@ -140,19 +147,20 @@ struct End {
 };
 
 /// A rank that others have started beside training.
-End run_newcomer(const TrainerOptions& options, const MpiRuntime& mpi,
-                 const std::atomic<bool>& stop_signal) {
+End run_newcomer(const TrainerOptions& options, const MpiRuntime& mpi, StopRequest& stop,
+                 const MetadataConfig& metadata) {
   Applicant applicant;
   RankIdentity identity{options.job_name, options.attempt, options.newcomer, mpi.world_size(),
                         read_token(options.token_file)};
   CoordinatorClient client(options.coordinator, identity);
   const RankRole role{options.newcomer, std::max(0, options.gpu), /*newcomer=*/true};
   const auto enter = [&] { return applicant.enter({}, Deadline::after(kEnterTimeout)); };
-  const RankEnd end = run_rank(options, role, enter, client, stop_signal);
+  const RankEnd end = run_rank(options, role, enter, client, stop, metadata);
   return {0, end.outcome == Outcome::kLeft, end.members_changed};
 }
 
-End run(TrainerOptions options, const MpiRuntime& mpi, const std::atomic<bool>& stop_signal) {
+End run(TrainerOptions options, const MpiRuntime& mpi, StopRequest& stop,
+        const MetadataConfig& metadata) {
   auto world = make_mpi_collective(mpi, {}, Deadline::after(kStartTimeout));
   std::unique_ptr<EmbeddedCoordinator> coordinator;
   const TemporaryFile token;  // of a run by hand, for newcomers
@@ -174,7 +182,7 @@ End run(TrainerOptions options, const MpiRuntime& mpi, const std::atomic<bool>& 
   try {
     const RankRole role{mpi.world_rank(), mpi.local_rank()};
     const auto enter = [&] { return std::move(world); };
-    const RankEnd run_end = run_rank(options, role, enter, client, stop_signal);
+    const RankEnd run_end = run_rank(options, role, enter, client, stop, metadata);
     end = {0, run_end.outcome == Outcome::kLeft, run_end.members_changed};
   } catch (const PeerFailure& failure) {
     // The attempt is lost, not the job: the coordinator learns of it from this process's end.
@@ -212,12 +220,14 @@ int main(int argc, char** argv) {
     const auto options = parse_trainer_options(argc, argv);
     if (!options) return 0;
     keep_freed_memory();
-    const StopSignal stop;
+    StopRequest stop;
+    const StopSignal signals(stop);
+    const MetadataConfig metadata = MetadataConfig::from_environment();
     std::optional<TaggedOutput> tagged;
     if (options->newcomer >= 0) tagged.emplace(options->newcomer);
     MpiRuntime mpi;
-    const End end = mpi.is_newcomer() ? run_newcomer(*options, mpi, stop.flag())
-                                      : run(*options, mpi, stop.flag());
+    const End end = mpi.is_newcomer() ? run_newcomer(*options, mpi, stop, metadata)
+                                      : run(*options, mpi, stop, metadata);
     code = end.code;
     const auto limit = end.members_changed ? Deadline::after(kFinalizeTimeoutAfterChange)
                                            : Deadline::after(kFinalizeTimeout);

@@ -8,12 +8,14 @@
 #include <vector>
 
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include "common/error.h"
 #include "trainer/collective/nccl_loader.h"
 #include "trainer/device.h"
 #include "trainer/session.h"
+#include "trainer/spot_watch.h"
 
 namespace musher {
 namespace {
@@ -64,11 +66,53 @@ Faults faults_of(const TrainerOptions& options, int member) {
   return {faults, member};
 }
 
+/// The coordinator learns why this rank stops, for as long as this lives.
+class TellOfStop {
+ public:
+  TellOfStop(StopRequest& stop, CoordinatorClient& client) : stop_(stop) {
+    stop_.listen([&client](const Interruption& why) { client.interrupted(why); });
+  }
+  ~TellOfStop() { stop_.listen({}); }
+  TellOfStop(const TellOfStop&) = delete;
+  TellOfStop& operator=(const TellOfStop&) = delete;
+
+ private:
+  StopRequest& stop_;
+};
+
+/// By one rank of each host; and by newcomers, for the one that did so may be who died.
+std::unique_ptr<SpotWatch> watch_for_spot_notices(const Job& job, const RankRole& role,
+                                                  const MetadataConfig& metadata,
+                                                  CoordinatorClient& client, StopRequest& stop) {
+  if (!job.spot || (role.local_rank != 0 && !role.newcomer)) return nullptr;
+  const std::string host = host_name();
+  if (metadata.disabled) {
+    client.notice(fmt::format(
+        "host {}: spot notices are not watched for, as AWS_EC2_METADATA_DISABLED is true", host));
+    return nullptr;
+  }
+  SpotListener listener;
+  listener.interruption = [&stop, host](const SpotNotice& notice) {
+    stop.raise({fmt::format("EC2 takes host {} back ({} at {})", host, notice.action, notice.time),
+                /*spot=*/true, notice.time_ms});
+  };
+  listener.rebalance = [&client, host](const std::string& time) {
+    client.notice(fmt::format(
+        "EC2 recommends to leave host {} (rebalance, noticed {}); a checkpoint is saved", host,
+        time));
+    client.want_checkpoint();
+  };
+  listener.trouble = [&client, host](const std::string& what) {
+    client.notice(fmt::format("host {}: spot notices can't be watched for: {}", host, what));
+  };
+  return std::make_unique<SpotWatch>(metadata, std::move(listener));
+}
+
 }  // namespace
 
 RankEnd run_rank(const TrainerOptions& options, const RankRole& role,
                  const std::function<std::unique_ptr<Collective>()>& enter,
-                 CoordinatorClient& client, const std::atomic<bool>& stop_signal) {
+                 CoordinatorClient& client, StopRequest& stop, const MetadataConfig& metadata) {
   Membership membership = role.newcomer
                               ? client.join_as_newcomer(host_name(), Deadline::after(kJoinTimeout))
                               : client.join(host_name(), Deadline::after(kJoinTimeout));
@@ -84,8 +128,10 @@ RankEnd run_rank(const TrainerOptions& options, const RankRole& role,
   session_options.newcomer_command = newcomer_command(options);
   session_options.faults = faults;
   client.progress({Phase::kLoading, 0, 0, 0, 0, 0, 0});
+  const TellOfStop told(stop, client);
+  const auto spot = watch_for_spot_notices(membership.job, role, metadata, client, stop);
 
-  Session session(std::move(session_options), std::move(membership), client, stop_signal);
+  Session session(std::move(session_options), std::move(membership), client, stop.flag());
   if (role.newcomer) faults.at("enter", 0);
   std::unique_ptr<Collective> ranks = enter();
   if (!ranks) return {Outcome::kLeft, true};

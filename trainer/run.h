@@ -1,12 +1,13 @@
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 
 #include "trainer/client/coordinator_client.h"
 #include "trainer/collective/collective.h"
+#include "trainer/metadata.h"
 #include "trainer/options.h"
+#include "trainer/stop_request.h"
 
 namespace musher {
 
@@ -27,9 +28,10 @@ struct RankEnd {
 /// One rank's whole run: from membership to the artifact. `enter` gives the collective over MPI,
 /// once all that needs no other rank is built; null: this newcomer is not wanted after all. On GPUs
 /// gradients go over NCCL beside it. Reports its end to the coordinator unless it throws: then the
-/// caller reports the failure. Returns how it ended.
+/// caller reports the failure. Returns how it ended. One rank of each host of a spot job watches
+/// for EC2's notices, which raise `stop` as a signal does.
 RankEnd run_rank(const TrainerOptions& options, const RankRole& role,
                  const std::function<std::unique_ptr<Collective>()>& enter,
-                 CoordinatorClient& client, const std::atomic<bool>& stop_signal);
+                 CoordinatorClient& client, StopRequest& stop, const MetadataConfig& metadata);
 
 }  // namespace musher

@@ -119,10 +119,9 @@ class MusherTest(unittest.TestCase):
         pages = self.s3.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return sorted(item["Key"] for page in pages for item in page.get("Contents", []))
 
-    def start_daemon(self, *arguments, slots=2):
+    def start_daemon(self, *arguments, slots=2, address=None):
         """`musher serve` on self.folder/state; the client's commands of the test then go to it. Returns its process."""
-        port = free_port()
-        self.address = f"127.0.0.1:{port}"
+        self.address = address or f"127.0.0.1:{free_port()}"
         log = self.folder / "daemon.log"
         daemon = self.processes.start(
             [MUSHER, "serve", "--state", self.folder / "state", "--listen", self.address, "--slots", slots,

@@ -259,6 +259,11 @@ void CoordinatorClient::notice(std::string line) {
     report.add_notice_time_ms(std::max(now_ms(), last + 1));
   });
 }
+void CoordinatorClient::interrupted(const Interruption& interruption) {
+  impl_->reporter().record([&](v1::ReportRequest& report) {
+    *report.mutable_interruption() = to_message(interruption);
+  });
+}
 void CoordinatorClient::flush(Deadline deadline) {
   impl_->reporter().flush(deadline);
 }
@@ -267,6 +272,9 @@ Directives CoordinatorClient::directives() {
 }
 void CoordinatorClient::checkpoint_taken() {
   impl_->reporter().checkpoint_taken();
+}
+void CoordinatorClient::want_checkpoint() {
+  impl_->reporter().want_checkpoint();
 }
 bool CoordinatorClient::slice_written(const SliceWritten& slice, Deadline deadline) {
   return impl_->slice_written(slice, deadline);

@@ -130,6 +130,13 @@ struct SliceWritten {
   std::string header;  ///< JSON for the manifest
 };
 
+/// Something other than the coordinator wants training on this host to end.
+struct Interruption {
+  std::string reason;               ///< for people
+  bool spot = false;                ///< EC2 takes the host back
+  std::int64_t host_leaves_ms = 0;  ///< when, since the epoch; 0: not known
+};
+
 enum class Outcome { kCompleted, kStopped, kFailed, kLeft };
 
 /// The coordinator as a rank sees it, in plain structs: the only door to gRPC in the trainer.
@@ -172,11 +179,15 @@ class CoordinatorClient {
   void metric(MetricPoint point);
   void epoch(EpochResult result);
   void notice(std::string line);
+  /// Goes with every report from now on, so that the coordinator has it before any Finish.
+  void interrupted(const Interruption& interruption);
   /// A heartbeat now rather than later; returns when the coordinator has all that was recorded.
   void flush(Deadline deadline);
 
   Directives directives();
   void checkpoint_taken();
+  /// As if the coordinator had asked for a checkpoint.
+  void want_checkpoint();
 
   /// True when this slice was the last and the checkpoint is committed.
   bool slice_written(const SliceWritten& slice, Deadline deadline);

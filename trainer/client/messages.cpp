@@ -123,6 +123,14 @@ v1::Recovery to_message(const RecoveryDone& recovery) {
   return message;
 }
 
+v1::Interruption to_message(const Interruption& interruption) {
+  v1::Interruption message;
+  message.set_reason(interruption.reason);
+  message.set_spot(interruption.spot);
+  message.set_host_leaves_ms(interruption.host_leaves_ms);
+  return message;
+}
+
 void set_activity(v1::ReportRequest& report, const ActivityNow& now) {
   const auto activity = [&] {
     switch (now.activity) {

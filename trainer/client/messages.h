@@ -17,6 +17,7 @@ v1::FinishRequest::Outcome to_message(Outcome outcome);
 v1::Metric to_message(const MetricPoint& point, std::int64_t time_ms);
 v1::EpochReport to_message(const EpochResult& result);
 v1::Recovery to_message(const RecoveryDone& recovery);
+v1::Interruption to_message(const Interruption& interruption);
 void set_activity(v1::ReportRequest& report, const ActivityNow& now);
 v1::SliceReport to_message(const SliceWritten& slice);
 

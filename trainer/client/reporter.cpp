@@ -76,6 +76,11 @@ void Reporter::checkpoint_taken() {
   directives_.checkpoint_now = false;
 }
 
+void Reporter::want_checkpoint() {
+  const std::lock_guard lock(mutex_);
+  directives_.checkpoint_now = true;
+}
+
 /// REQUIRES: mutex_ is held.
 bool Reporter::means_this_rank(std::uint64_t generation) const {
   return !regrouping_ && generation == id_.generation();

@@ -45,6 +45,7 @@ class Reporter {
 
   Directives directives();
   void checkpoint_taken();
+  void want_checkpoint();
   /// An answer to `caller` was `stale`: whether that ends this rank. It does not where the rank is
   /// about to enter another generation, or has.
   bool is_stale(const v1::RankId& caller);

@@ -62,14 +62,17 @@ void make_version_1(const std::filesystem::path& file) {
   ASSERT_EQ(sqlite3_open(file.c_str(), &database), SQLITE_OK);
   ASSERT_EQ(sqlite3_exec(database,
                          "DROP TABLE present; DROP TABLE lost; DROP TABLE newcomers; "
-                         "ALTER TABLE generations DROP COLUMN told; PRAGMA user_version=1",
+                         "ALTER TABLE generations DROP COLUMN told; "
+                         "ALTER TABLE jobs DROP COLUMN max_wait; "
+                         "ALTER TABLE jobs DROP COLUMN interruption; "
+                         "ALTER TABLE jobs DROP COLUMN spot_interruption; PRAGMA user_version=1",
                          nullptr, nullptr, nullptr),
             SQLITE_OK)
       << sqlite3_errmsg(database);
   sqlite3_close(database);
 }
 
-TEST_F(JobStoreTest, AStoreOfTheVersionBeforeIsTakenOver) {
+TEST_F(JobStoreTest, AStoreOfTheFirstVersionIsTakenOver) {
   store_->create(job_named("a"));
   store_->add_generation("a", {4, 1, {{0, "h", 10}}, {0}});
   store_.reset();
@@ -123,6 +126,9 @@ TEST_F(JobStoreTest, AJobComesBackAsItWas) {
     state = decide(state, event, kNow + 5s).state;
   }
   state.ran = 17ms;
+  state.max_wait = 5h;
+  state.interruption = "EC2 takes host a back";
+  state.spot_interruption = true;
   store_->save("a", state, {{kNow, "first"}});
   reopen();
   const JobRecord back = store_->get("a");

@@ -436,6 +436,105 @@ TEST(Lifecycle, RanksStoppedFromOutsideAreAnInterruption) {
   EXPECT_EQ(story.state().artifact, "");
 }
 
+TEST(Lifecycle, AnInterruptionIsNamedByWhatCausedIt) {
+  Story story(2, 1);
+  story.running().then(InterruptionNoticed{1, "rank 0 was told to end by signal 15"});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kNotice));
+  EXPECT_EQ(story.state().secondary, Secondary::Training) << "the ranks still save their state";
+  story.all_finish(Finish::STOPPED, "s3://b/m").ended();
+  EXPECT_EQ(story.state().secondary, Secondary::Interrupted);
+  EXPECT_EQ(story.state().transitions.back().message, "rank 0 was told to end by signal 15");
+  EXPECT_EQ(story.state().retries_left, 0);
+}
+
+constexpr auto kSpot = "EC2 takes host a back (terminate at 2026-01-02T03:04:05Z)";
+
+TEST(Lifecycle, ASpotInterruptionCostsNoRetry) {
+  Story story(2, 0);
+  story.running().then(InterruptionNoticed{1, kSpot, true});
+  story.all_finish(Finish::STOPPED, "s3://b/m").ended();
+  EXPECT_EQ(story.state().secondary, Secondary::Interrupted);
+  EXPECT_EQ(story.state().transitions.back().message, kSpot);
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kNotice, Kind::kQueue));
+  story.then(Scheduled{});
+  EXPECT_EQ(story.state().interruption, "") << "of the attempt before";
+  EXPECT_FALSE(story.state().spot_interruption);
+  story.ended(0, "rank 0 was killed");
+  EXPECT_EQ(story.state().status, Status::Failed) << "this one is counted";
+}
+
+TEST(Lifecycle, AHostThatGoesBeforeItsRanksHaveSavedIsStillASpotInterruption) {
+  Story story(2, 0);
+  story.running().then(InterruptionNoticed{1, kSpot, true}).ended({}, "mpirun ended");
+  EXPECT_EQ(story.state().secondary, Secondary::Interrupted);
+  EXPECT_EQ(story.state().transitions.back().message, std::string(kSpot) + "; then mpirun ended");
+}
+
+TEST(Lifecycle, ASpotNoticeOutranksTheSignalsThatComeWithIt) {
+  Story story(2, 0);
+  story.running().then(InterruptionNoticed{1, "signal 15", false});
+  story.then(InterruptionNoticed{1, kSpot, true});
+  story.then(InterruptionNoticed{1, "signal 15, again", false});
+  EXPECT_THAT(story.kinds(), IsEmpty());
+  story.then(InterruptionNoticed{1, "another host's", true});
+  EXPECT_THAT(story.kinds(), IsEmpty()) << "the first cause stays";
+  EXPECT_EQ(story.state().interruption, kSpot);
+}
+
+TEST(Lifecycle, TheSignalsOfAStopAreNoInterruption) {
+  Story story(2, 1);
+  story.running().then(StopRequested{}).then(InterruptionNoticed{1, "signal 15", false});
+  EXPECT_EQ(story.state().interruption, "");
+  story.all_finish(Finish::STOPPED, "s3://b/m").ended();
+  EXPECT_EQ(story.state().secondary, Secondary::Stopped);
+}
+
+TEST(Lifecycle, ASpotJobThatIsThroughIsCompletedAllTheSame) {
+  Story story(2, 0);
+  story.running().then(InterruptionNoticed{1, kSpot, true});
+  story.all_finish(Finish::COMPLETED, "s3://b/m").ended();
+  EXPECT_EQ(story.state().status, Status::Completed);
+}
+
+TEST(Lifecycle, MaxWaitCountsFromCreationAndInTheQueue) {
+  JobState state = submitted(2, 0, 1min, kStart);
+  state.max_wait = 10min;
+  EXPECT_EQ(next_tick(state), kStart + 10min);
+  EXPECT_EQ(decide(state, Tick{}, kStart + 10min - 1ms).state, state);
+  state = decide(state, Tick{}, kStart + 10min).state;
+  EXPECT_EQ(state.status, Status::Stopped);
+  EXPECT_EQ(state.secondary, Secondary::MaxWaitTimeExceeded);
+  EXPECT_FALSE(next_tick(state));
+}
+
+TEST(Lifecycle, MaxWaitEndsARunningJobWithTheModelSoFar) {
+  JobState state = submitted(1, 0, 1h, kStart);
+  state.max_wait = 1h;
+  state = decide(state, Scheduled{}, kStart + 30min).state;
+  EXPECT_EQ(next_tick(state), kStart + 1h);
+  const Decision decision = decide(state, Tick{}, kStart + 1h);
+  EXPECT_EQ(decision.state.secondary, Secondary::Stopping);
+  ASSERT_EQ(decision.actions.size(), 1);
+  EXPECT_EQ(decision.actions[0].kind, Kind::kAskToStop);
+  state = decide(decision.state, RankFinished{1, 0, Finish::STOPPED, "", "s3://b/m"}, kStart + 1h)
+              .state;
+  state = decide(state, AttemptEnded{1, {}, ""}, kStart + 1h).state;
+  EXPECT_EQ(state.secondary, Secondary::MaxWaitTimeExceeded);
+  EXPECT_EQ(state.artifact, "s3://b/m");
+}
+
+TEST(Lifecycle, MaxWaitBoundsTheInterruptionsOfASpotJob) {
+  JobState state = submitted(1, 0, 1h, kStart);
+  state.max_wait = 1h;
+  state = decide(state, Scheduled{}, kStart).state;
+  state = decide(state, InterruptionNoticed{1, kSpot, true}, kStart).state;
+  state = decide(state, AttemptEnded{1, {}, "gone"}, kStart).state;
+  ASSERT_EQ(state.secondary, Secondary::Interrupted);
+  EXPECT_EQ(next_tick(state), kStart + 1h);
+  state = decide(state, Tick{}, kStart + 1h).state;
+  EXPECT_EQ(state.secondary, Secondary::MaxWaitTimeExceeded);
+}
+
 TEST(Lifecycle, AStopWhileInterruptedNeedsNoProcess) {
   Story story(2, 1);
   story.running().ended(1).then(StopRequested{});

@@ -52,6 +52,24 @@ TEST(ParseJob, TakesEveryFieldOver) {
   EXPECT_THAT(job.hyperparameters.normalize_std, ElementsAre(0.353));
 }
 
+TEST(ParseJob, ASpotJobHasATimeToWait) {
+  Json json = good_job();
+  json["EnableManagedSpotTraining"] = true;
+  json["StoppingCondition"]["MaxWaitTimeInSeconds"] = 3600;
+  const Job job = parsed(json);
+  EXPECT_TRUE(job.spot);
+  EXPECT_EQ(job.max_wait, std::chrono::seconds(3600));
+  json = good_job();
+  json["EnableManagedSpotTraining"] = false;
+  EXPECT_FALSE(parsed(json).spot);
+  EXPECT_FALSE(parsed(json).max_wait);
+  json["EnableManagedSpotTraining"] = true;
+  json["StoppingCondition"]["MaxWaitTimeInSeconds"] = 3599;
+  const JobOrErrors shorter = parse_job(json.dump());
+  EXPECT_THAT(paths(shorter), ElementsAre("StoppingCondition.MaxWaitTimeInSeconds"));
+  EXPECT_THAT(to_text(shorter.errors), HasSubstr("at least MaxRuntimeInSeconds, 3600, not 3599"));
+}
+
 TEST(ParseJob, TheSmallestJobHasSensibleDefaults) {
   const Job job = parsed(Json::parse(R"({
     "TrainingJobName": "a",

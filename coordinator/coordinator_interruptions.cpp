@@ -1,0 +1,82 @@
+// What ends training on a host from outside: EC2's notices and signals.
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "coordinator/coordinator.h"
+#include "launch/mpirun.h"
+
+namespace musher {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+/// From when EC2 said that a host goes until it may be tried again: it should be gone by then.
+constexpr milliseconds kGoneBy{30'000};
+/// EC2 gives two minutes; another time than that is a mistake.
+constexpr milliseconds kLongestNotice{600'000};
+/// Whatever the notice says: so that a notice that does not go away makes no attempts in a row.
+constexpr milliseconds kShortestRest{10'000};
+
+WallTime wall_now() {
+  return std::chrono::floor<milliseconds>(std::chrono::system_clock::now());
+}
+
+bool same_host(const std::string& a, const std::string& b) {
+  return a == b || (is_this_machine(a) && is_this_machine(b));
+}
+
+}  // namespace
+
+/// It comes with every report once it is known.
+void Coordinator::take_interruption(const JobPtr& job, int rank, const v1::Interruption& told) {
+  const std::string before = job->state().interruption;
+  apply(job, InterruptionNoticed{job->state().attempt, told.reason(), told.spot()});
+  if (!told.spot() || job->state().interruption == before) return;
+  const WallTime now = wall_now();
+  const WallTime leaves =
+      std::min(WallTime(milliseconds(told.host_leaves_ms())), now + kLongestNotice);
+  for (const auto* known : {&job->membership->joined, &job->membership->newcomers}) {
+    const auto member = known->find(rank);
+    if (member == known->end()) continue;
+    WallTime& until = leaving_hosts_[member->second.host];
+    until = std::max({until, leaves + kGoneBy, now + kShortestRest});
+  }
+}
+
+/// Those to start attempts on: a host that is taken back has no slots until it is back.
+std::vector<HostSlots> Coordinator::usable_hosts() const {
+  std::vector<HostSlots> hosts = options_.hosts;
+  for (HostSlots& host : hosts) {
+    const bool leaves =
+        std::any_of(leaving_hosts_.begin(), leaving_hosts_.end(),
+                    [&](const auto& one) { return same_host(one.first, host.host); });
+    if (leaves) host.slots = 0;
+  }
+  return hosts;
+}
+
+/// Returns how long no other will be.
+milliseconds Coordinator::welcome_hosts(WallTime now) {
+  schedule_wanted_ |=
+      std::erase_if(leaving_hosts_, [&](const auto& one) { return one.second <= now; }) > 0;
+  milliseconds next = milliseconds::max();
+  for (const auto& [host, until] : leaving_hosts_) next = std::min(next, until - now);
+  return next;
+}
+
+/// mpirun would end its ranks half a second after a SIGTERM, so it is started with that blocked: it
+/// stays pending, and the ranks are told instead.
+void Coordinator::mpirun_told_to_end(const std::string& name, std::uint64_t attempt) try {
+  const Lock lock(mutex_);
+  const JobPtr job = find(name);
+  if (!job || job->state().attempt != attempt || !job->attempt) return;
+  apply(job, InterruptionNoticed{attempt, "mpirun was told to end by signal 15 (Terminated)"});
+  job->attempt->ask_to_stop();
+} catch (const std::exception& error) {
+  logger_->error("job {}: {}", name, error.what());
+}
+
+}  // namespace musher
