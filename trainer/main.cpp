@@ -163,7 +163,7 @@ End run(TrainerOptions options, const MpiRuntime& mpi, StopRequest& stop,
         const MetadataConfig& metadata) {
   auto world = make_mpi_collective(mpi, {}, Deadline::after(kStartTimeout));
   std::unique_ptr<EmbeddedCoordinator> coordinator;
-  const TemporaryFile token;  // of a run by hand, for newcomers
+  std::optional<TemporaryFile> token;  // of a run by hand, for newcomers
   std::optional<Rendezvous> rendezvous;
   if (options.job_file.empty()) {
     rendezvous = given_rendezvous(options, mpi);
@@ -173,8 +173,9 @@ End run(TrainerOptions options, const MpiRuntime& mpi, StopRequest& stop,
     options.coordinator = rendezvous->address;
     options.job_name = rendezvous->identity.job;
     options.attempt = rendezvous->identity.attempt;
-    options.token_file = token.path();
-    std::ofstream(token.path()) << rendezvous->identity.token << "\n";
+    token.emplace();
+    options.token_file = token->path();
+    std::ofstream(token->path()) << rendezvous->identity.token << "\n";
   }
 
   CoordinatorClient client(rendezvous->address, rendezvous->identity);
