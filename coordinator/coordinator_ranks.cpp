@@ -121,7 +121,12 @@ void Coordinator::take_signs(const JobPtr& job, const v1::ReportRequest& request
 
 void Coordinator::take_report(const JobPtr& job, const v1::ReportRequest& request) {
   take_signs(job, request);
-  for (const auto& epoch : request.epochs()) name_undecodable(job, epoch);
+  // All ranks agree on an epoch's digest, and the leader may die before its own report comes.
+  for (const auto& epoch : request.epochs()) {
+    name_undecodable(job, epoch);
+    take_epoch(job, epoch, job->channels->train->digest(epoch.epoch()));
+  }
+  if (!request.epochs().empty()) notify();
   if (request.id().rank() != leader_of(job->membership->generation)) return;
   if (request.has_recovery()) tell_recovery(job, request.recovery());
   if (!request.metrics().empty()) {
@@ -132,9 +137,6 @@ void Coordinator::take_report(const JobPtr& job, const v1::ReportRequest& reques
     }
   }
   add_validation_notice(job, request);
-  for (const auto& epoch : request.epochs()) {
-    take_epoch(job, epoch, job->channels->train->digest(epoch.epoch()));
-  }
   job->latest = request;
   job->latest.clear_metrics();
   job->latest.clear_epochs();

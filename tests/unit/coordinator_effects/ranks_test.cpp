@@ -44,6 +44,17 @@ TEST_F(RanksTest, EveryCallOfAStaleCallerSaysStale) {
   EXPECT_FALSE(coordinator_->progress("j").over());
 }
 
+TEST_F(RanksTest, AnEpochThatTheLeaderDidNotLiveToReportIsInTheHistory) {
+  join_all();
+  const EpochResult epoch{0, ranks_[1]->assignment("train", 0, soon()).expected, {}, {}};
+  for (auto rank = ranks_.rbegin(); rank != ranks_.rend(); ++rank) {
+    (*rank)->epoch(epoch);
+    (*rank)->flush(soon());
+    const auto progress = coordinator_->progress("j");
+    EXPECT_THAT(progress.notices(), testing::ElementsAre(HasSubstr("9 of 9 samples, each once")));
+  }
+}
+
 TEST_F(RanksTest, TheAssignmentsOfAllRanksAreTheWholeEpochOnce) {
   join_all();
   Digest sum;
