@@ -139,7 +139,8 @@ class SeveralDeaths(RecoveryTest):
         self.survives("1:all-reduce:12", "2:failed:any", workers=4)
 
     def test_a_second_one_when_the_others_have_found_together(self):
-        self.survives("1:all-reduce:12", "2:agree:11", workers=4)
+        # Rank 2 may or may not have seen the step committed that rank 1 died in.
+        self.survives("1:all-reduce:12", "2:agree:11", "2:agree:12", workers=4)
 
     def test_one_after_another_down_to_the_last(self):
         history = self.survives("0:all-reduce:4", "2:forward:12", "1:commit:20", workers=4)
