@@ -47,9 +47,10 @@ def epochs_in(history):
             re.findall(r"^(?:notice)? *epoch (\d+): (\d+) of (\d+) samples, each once", history, re.MULTILINE)]
 
 
-def check_epochs(history, samples, epochs=None):
+def check_epochs(history, samples, epochs=None, again=False):
     """None, or what is wrong: every epoch from the first on must be there once, with all its samples. `epochs`: how many; None:
-    as many as there are."""
-    found = epochs_in(history)
+    as many as there are. `again`: an attempt that followed another may have run an epoch once more, whose checkpoint was not
+    committed yet when mpirun was killed."""
+    found = sorted(set(epochs_in(history))) if again else epochs_in(history)
     wanted = [(number + 1, samples, samples) for number in range(len(found) if epochs is None else epochs)]
     return None if found == wanted else f"epochs should be {wanted}, the history has {found}"
