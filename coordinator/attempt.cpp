@@ -6,7 +6,6 @@
 #include <filesystem>
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -29,14 +28,12 @@ bool is_noise(const std::string& text) {
 
 }  // namespace
 
-Attempt::Attempt(std::optional<Process> mpirun, std::filesystem::path output, std::string marker,
-                 AttemptListener listener)
+Attempt::Attempt(std::optional<Process> mpirun, Paths paths, AttemptListener listener)
     : mpirun_(std::move(mpirun)),
-      output_(std::move(output)),
-      marker_(std::move(marker)),
+      paths_(std::move(paths)),
       listener_(std::move(listener)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      file_(::open(output_.c_str(), O_RDONLY | O_CLOEXEC)),
+      file_(::open(paths_.output.c_str(), O_RDONLY | O_CLOEXEC)),
       thread_("attempt", [this](const std::stop_token& stop) { watch(stop); }) {}
 
 Attempt::~Attempt() {
@@ -45,11 +42,11 @@ Attempt::~Attempt() {
 }
 
 void Attempt::ask_to_stop() {
-  signal_by_argument(marker_, SIGTERM, mpirun_ ? mpirun_->identity().pid : 0);
+  signal_by_argument(paths_.token, SIGTERM, mpirun_ ? mpirun_->identity().pid : 0);
 }
 
 void Attempt::kill() {
-  signal_by_argument(marker_, SIGKILL, mpirun_ ? mpirun_->identity().pid : 0);
+  signal_by_argument(paths_.token, SIGKILL, mpirun_ ? mpirun_->identity().pid : 0);
   kill_wanted_ = true;
   ::eventfd_write(wake_.get(), 1);
 }
@@ -80,7 +77,7 @@ void Attempt::watch(const std::stop_token& stop) {
 /// Returns when it is gone, or at a stop.
 void Attempt::watch_mpirun(const std::stop_token& stop) {
   const FileDescriptor changes(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-  ::inotify_add_watch(changes.get(), output_.c_str(), IN_MODIFY);
+  ::inotify_add_watch(changes.get(), paths_.output.c_str(), IN_MODIFY);
   std::optional<Deadline> kill_mpirun_at;
   bool told = false;
   for (;;) {
@@ -92,7 +89,7 @@ void Attempt::watch_mpirun(const std::stop_token& stop) {
     if (kill_wanted_ && !kill_mpirun_at) kill_mpirun_at = Deadline::after(kDrainTime);
     if (kill_mpirun_at && kill_mpirun_at->expired()) {
       mpirun_->signal(SIGKILL);
-      signal_by_argument(marker_, SIGKILL);
+      signal_by_argument(paths_.token, SIGKILL);
     }
     std::array<pollfd, 3> events{
         {{mpirun_->descriptor(), POLLIN, 0}, {changes.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}}};
@@ -118,16 +115,11 @@ void Attempt::watch_mpirun(const std::stop_token& stop) {
 /// mpirun is gone; what it may have left is ended too, so that nothing writes to the job any more.
 void Attempt::clean_up() {
   const Deadline deadline = Deadline::after(kCleanUpTime);
-  while (signal_by_argument(marker_, SIGKILL) > 0 && !deadline.expired()) {
+  while (signal_by_argument(paths_.token, SIGKILL) > 0 && !deadline.expired()) {
     ::poll(nullptr, 0, 5);  // the kernel tells nobody but the parent of a process's end
   }
-  // mpirun removes its session folder itself unless it was killed.
-  if (mpirun_) {
-    std::error_code ignored;
-    std::filesystem::remove_all(std::filesystem::temp_directory_path(ignored) /
-                                    fmt::format("ompi.{}", mpirun_->identity().pid),
-                                ignored);
-  }
+  std::error_code ignored;
+  std::filesystem::remove_all(paths_.session, ignored);
 }
 
 void Attempt::read_output() {

@@ -40,10 +40,14 @@ struct AttemptListener {
 /// this process, and its end. mpirun's exit code decides nothing.
 class Attempt {
  public:
+  struct Paths {
+    std::filesystem::path output;   ///< what its processes write
+    std::filesystem::path token;    ///< an argument that each of its processes has, and no other
+    std::filesystem::path session;  ///< mpirun's folder for its session; removed once all is over
+  };
   /// `mpirun`: absent where it ended while nobody watched; what it left behind is then read and
-  /// ended. `marker`: an argument that each of its processes has, and no other.
-  Attempt(std::optional<Process> mpirun, std::filesystem::path output, std::string marker,
-          AttemptListener listener);
+  /// ended.
+  Attempt(std::optional<Process> mpirun, Paths paths, AttemptListener listener);
   /// Stops watching, and leaves the processes alone.
   ~Attempt();
 
@@ -67,8 +71,7 @@ class Attempt {
   void clean_up();
 
   const std::optional<Process> mpirun_;
-  const std::filesystem::path output_;
-  const std::string marker_;
+  const Paths paths_;
   const AttemptListener listener_;
 
   FileDescriptor wake_;

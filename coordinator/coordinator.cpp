@@ -8,10 +8,6 @@ namespace musher {
 
 namespace {
 
-WallTime wall_now() {
-  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
-}
-
 /// The store holds the tokens of attempts, so a new state folder is the owner's alone.
 std::filesystem::path private_folder(const std::filesystem::path& folder) {
   std::error_code error;

@@ -32,6 +32,9 @@ struct CoordinatorOptions {
   int cores = 1;        ///< of a host
   std::string mpirun;   ///< path
   std::string trainer;  ///< path of musher-trainer
+  /// Folder on this machine for what each mpirun keeps while it runs. It may be there, and is the
+  /// same for the next coordinator of this state.
+  std::filesystem::path scratch;
   Grace grace;
   std::chrono::milliseconds join_limit{120'000};  ///< for all ranks of an attempt to join
   /// For the others to go on after a rank died; the attempt ends when they do not.
@@ -123,6 +126,7 @@ class Coordinator {
 
   // coordinator_attempts.cpp
   std::filesystem::path job_folder(const std::string& name) const;
+  std::filesystem::path session_folder(const ActiveJob& job) const;
   std::filesystem::path attempt_folder(const ActiveJob& job) const;
   void start_attempt(const JobPtr& job);
   void spawn(const JobPtr& job, AttemptRecord record);
@@ -148,7 +152,7 @@ class Coordinator {
   void add_validation_notice(const JobPtr& job, const v1::ReportRequest& request);
   void name_undecodable(const JobPtr& job, const v1::EpochReport& epoch);
   void take_epoch(const JobPtr& job, const v1::EpochReport& epoch, const Digest& whole);
-  void commit(const JobPtr& job, const std::vector<SliceRecord>& slices, Lock& lock);
+  std::string commit(const JobPtr& job, const std::vector<SliceRecord>& slices, Lock& lock);
 
   // coordinator_recovery.cpp
   void take_generation(const JobPtr& job, const Regrouping& answer, const std::string& cause);

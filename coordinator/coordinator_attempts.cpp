@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/checksum.h"
 #include "coordinator/checkpoints.h"
 #include "coordinator/coordinator.h"
 #include "launch/mpirun.h"
@@ -20,10 +21,6 @@
 namespace musher {
 
 namespace {
-
-WallTime wall_now() {
-  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
-}
 
 /// 128 bits.
 std::string random_token() {
@@ -39,6 +36,17 @@ void write_secret(const std::filesystem::path& path, const std::string& text) {
   const std::string line = text + "\n";
   if (!file || ::write(file.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
     throw Error(ErrorCode::kUnavailable, path.string() + " can't be written: " + strerror(errno));
+  }
+}
+
+/// Others may write where it is made, but not what is in it.
+void make_private_folder(const std::filesystem::path& path) {
+  struct stat status {};
+  if (::mkdir(path.c_str(), 0700) == 0) return;
+  if (errno != EEXIST || ::lstat(path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) ||
+      status.st_uid != ::geteuid()) {
+    throw Error(ErrorCode::kUnavailable,
+                path.string() + " can't be made a folder of this user: " + strerror(errno));
   }
 }
 
@@ -107,6 +115,11 @@ std::filesystem::path Coordinator::attempt_folder(const ActiveJob& job) const {
   return job_folder(job.name()) / fmt::format("attempt-{}", job.record.state.attempt);
 }
 
+/// A short name: it is part of others, whose length is limited.
+std::filesystem::path Coordinator::session_folder(const ActiveJob& job) const {
+  return options_.scratch / hex64(hash64(attempt_folder(job).native()));
+}
+
 void Coordinator::start_attempt(const JobPtr& job) {
   AttemptRecord record;
   record.attempt = job->state().attempt;
@@ -155,6 +168,9 @@ void Coordinator::spawn(const JobPtr& job, AttemptRecord record) {
   mpirun.job = job->name();
   mpirun.attempt = record.attempt;
   mpirun.token_file = folder / "token";
+  mpirun.session_folder = session_folder(*job);
+  make_private_folder(options_.scratch);
+  make_private_folder(mpirun.session_folder);
   SpawnOptions options;
   options.argv = mpirun_argv(mpirun);
   options.environment = job->job.environment;
@@ -195,8 +211,9 @@ void Coordinator::watch(const JobPtr& job, std::optional<Process> process, std::
   };
   listener.told_to_end = [this, name, attempt] { mpirun_told_to_end(name, attempt); };
   listener.ended = [this, name, attempt] { attempt_ended(name, attempt); };
-  job->attempt = std::make_shared<Attempt>(std::move(process), folder / "output", folder / "token",
-                                           std::move(listener));
+  job->attempt = std::make_shared<Attempt>(
+      std::move(process), Attempt::Paths{folder / "output", folder / "token", session_folder(*job)},
+      std::move(listener));
 }
 
 /// Of a job that ran when the last coordinator ended.

@@ -15,10 +15,6 @@ using std::chrono::milliseconds;
 constexpr milliseconds kLongestWait{60'000};
 constexpr milliseconds kHeartbeatCheck{500};
 
-WallTime wall_now() {
-  return std::chrono::floor<milliseconds>(std::chrono::system_clock::now());
-}
-
 }  // namespace
 
 void Coordinator::run_events(const std::stop_token& stop) {

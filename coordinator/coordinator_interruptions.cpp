@@ -20,10 +20,6 @@ constexpr milliseconds kLongestNotice{600'000};
 /// Whatever the notice says: so that a notice that does not go away makes no attempts in a row.
 constexpr milliseconds kShortestRest{10'000};
 
-WallTime wall_now() {
-  return std::chrono::floor<milliseconds>(std::chrono::system_clock::now());
-}
-
 bool same_host(const std::string& a, const std::string& b) {
   return a == b || (is_this_machine(a) && is_this_machine(b));
 }

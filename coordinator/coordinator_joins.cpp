@@ -58,10 +58,7 @@ v1::JoinReply Coordinator::join(const v1::JoinRequest& request, Deadline deadlin
   life.joined = true;
   v1::JoinReply reply = join_reply(job);
   // The others train already: their state comes to a newcomer from one of them.
-  if (request.newcomer()) {
-    reply.clear_resume_from();
-    reply.clear_resume_candidates();
-  }
+  if (request.newcomer()) reply.clear_resume_candidates();
   return reply;
 }
 
@@ -109,7 +106,6 @@ v1::JoinReply Coordinator::join_reply(const JobPtr& job) {
     describe_channel(*job->channels->validation, *reply.add_channels());
   }
   for (const std::string& uri : job->resume_candidates) reply.add_resume_candidates(uri);
-  if (!job->resume_candidates.empty()) reply.set_resume_from(job->resume_candidates.front());
   reply.set_s3_endpoint(options_.storage.s3_endpoint);
   reply.set_s3_region(options_.storage.s3_region);
   const double timeout = static_cast<double>(job->job.hyperparameters.heartbeat_timeout_seconds);

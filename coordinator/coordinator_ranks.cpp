@@ -13,10 +13,6 @@ namespace {
 
 constexpr std::size_t kUndecodableNamed = 20;  // in a job's notices
 
-WallTime wall_now() {
-  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
-}
-
 Caller caller_of(const v1::RankId& id) {
   return {id.attempt(), id.generation(), id.rank(), id.token()};
 }
@@ -227,20 +223,28 @@ v1::SliceReply Coordinator::slice(const v1::SliceReport& report) {
   }
   const auto slices = store_.add_slice(job->name(), record_of(report));
   if (static_cast<int>(slices.size()) < report.slices()) return reply;
-  commit(job, slices, lock);
-  reply.set_committed(true);
+  reply.set_failure(commit(job, slices, lock));
+  reply.set_committed(reply.failure().empty());
   return reply;
 }
 
-/// Talks to the object store without the lock; doing it twice does no harm.
-void Coordinator::commit(const JobPtr& job, const std::vector<SliceRecord>& slices, Lock& lock) {
+/// Talks to the object store without the lock; doing it twice does no harm. Returns why the store
+/// did not take the checkpoint: that is no failure of the call, which would be tried again.
+std::string Coordinator::commit(const JobPtr& job, const std::vector<SliceRecord>& slices,
+                                Lock& lock) {
   const Uri uri = *job->job.checkpoints;
   const std::string folder = slices.front().checkpoint;
   StorageConfig storage = options_.storage;
   storage.retry_limit = std::chrono::seconds(job->job.hyperparameters.storage_retry_seconds);
   lock.unlock();
-  const auto store = open_store(uri, storage);
-  commit_checkpoint(*store, slices);
+  std::unique_ptr<ObjectStore> store;
+  try {
+    store = open_store(uri, storage);
+    commit_checkpoint(*store, slices);
+  } catch (const Error& error) {
+    lock.lock();
+    return error.what();
+  }
   lock.lock();
   store_.commit_checkpoint(job->name(), folder,
                            {uri.join(folder).str(), slices.front().step, wall_now()});
@@ -260,6 +264,7 @@ void Coordinator::commit(const JobPtr& job, const std::vector<SliceRecord>& slic
     logger_->warn("job {}: an old checkpoint stays: {}", job->name(), error.what());
   }
   lock.lock();
+  return "";
 }
 
 v1::FinishReply Coordinator::finish(const v1::FinishRequest& request) {

@@ -21,10 +21,6 @@ using std::chrono::milliseconds;
 
 constexpr std::chrono::seconds kLeftOutTime{5};
 
-WallTime wall_now() {
-  return std::chrono::floor<milliseconds>(std::chrono::system_clock::now());
-}
-
 long long seconds(milliseconds time) {
   return std::chrono::duration_cast<std::chrono::seconds>(time).count();
 }

@@ -18,6 +18,9 @@ namespace musher {
 
 /// Wall clock, as people read it and as it survives a restart.
 using WallTime = std::chrono::sys_time<std::chrono::milliseconds>;
+inline WallTime wall_now() {
+  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+}
 using Status = v1::TrainingJobStatus;            ///< Status::InProgress …
 using Secondary = v1::SecondaryStatus;           ///< Secondary::Downloading …
 using RankOutcome = v1::FinishRequest::Outcome;  ///< v1::FinishRequest::COMPLETED …

@@ -52,6 +52,7 @@ std::vector<std::string> mpirun_argv(const MpirunOptions& options) {
   // --with-ft makes the death of a rank that mpirun started an error code; these do so for ranks
   // that were started later, too.
   add({"--prtemca", "state_base_recoverable", "1", "--prtemca", "state_base_continuous", "1"});
+  add({"--prtemca", "prte_tmpdir_base", options.session_folder});
   if (options.as_root) add({"--allow-run-as-root"});
   if (!options.hostfile.empty()) add({"--hostfile", options.hostfile});
   if (options.hostfile.empty() || options.ranks_per_host > options.cores) add({"--oversubscribe"});

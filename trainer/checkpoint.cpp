@@ -69,16 +69,19 @@ void CheckpointWriter::save(const TrainingState& state, const std::string& write
 
 void CheckpointWriter::write(SliceWritten slice) {
   yield_to_training();
+  bool written = false;
   try {
     slice.checksum = hash64(snapshot_);
     faults_.at("checkpoint", slice.step);
     store_.put(slice.checkpoint + "/" + slice.key, snapshot_);
+    written = true;
     faults_.at("checkpoint-told", slice.step);
     listener_.written(slice);
   } catch (const std::exception& error) {
     listener_.failed(fmt::format(
-        "checkpoint of step {}: slice {} of {} was not written, the checkpoint before stays: {}",
-        slice.step, slice.slice + 1, slice.slices, error.what()));
+        "checkpoint of step {}: slice {} of {} was not {}, the checkpoint before stays: {}",
+        slice.step, slice.slice + 1, slice.slices, written ? "committed" : "written",
+        error.what()));
   }
   busy_ = false;
 }

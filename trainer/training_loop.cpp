@@ -66,11 +66,12 @@ bool TrainingLoop::checkpoint_due() const {
   return at_epoch_end() || stopping_ || (every > 0 && state_.step % every == 0);
 }
 
-/// A writer that some rank still keeps busy makes all wait for a later step, but for the last
-/// chance there is.
+/// Where some rank's writer is still busy, all save at a later step: no store holds up training.
+/// Only the last chance there is waits.
 void TrainingLoop::save_if_due(const LoopGeneration& generation) {
   checkpoint_wanted_ |= checkpoint_due() || sum_.checkpoint > 0;
-  if (!checkpoint_wanted_ || (sum_.checkpoint_busy > 0 && !at_epoch_end() && !stopping_)) return;
+  const bool last_chance = stopping_ || state_.step >= total_steps_;
+  if (!checkpoint_wanted_ || (sum_.checkpoint_busy > 0 && !last_chance)) return;
   checkpoint_wanted_ = false;
   saved_step_ = state_.step;
   if (parts_.checkpoints == nullptr) return;

@@ -36,9 +36,11 @@ void DaemonOptions::add_to(Options& options) {
   options.add("trainer", &trainer, "PATH", "the worker program (musher-trainer beside musher)");
 }
 
-CoordinatorOptions DaemonOptions::coordinator(const std::filesystem::path& state) const {
+CoordinatorOptions DaemonOptions::coordinator(const std::filesystem::path& state,
+                                              const std::filesystem::path& scratch) const {
   CoordinatorOptions options;
   options.state = std::filesystem::absolute(state);
+  options.scratch = scratch;
   options.storage = StorageConfig::from_environment();
   options.cores = cores_of_this_machine();
   options.mpirun = mpirun.empty() ? MUSHER_MPIRUN : mpirun;

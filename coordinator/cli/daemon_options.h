@@ -16,7 +16,8 @@ struct DaemonOptions {
 
   void add_to(Options& options);
   /// Everything but `hosts`. Checks that the programs are there.
-  CoordinatorOptions coordinator(const std::filesystem::path& state) const;
+  CoordinatorOptions coordinator(const std::filesystem::path& state,
+                                 const std::filesystem::path& scratch) const;
 };
 
 int cores_of_this_machine();

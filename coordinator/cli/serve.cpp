@@ -4,6 +4,7 @@
 #include <fstream>
 #include <iostream>
 
+#include "common/checksum.h"
 #include "coordinator/cli/daemon_options.h"
 #include "coordinator/server.h"
 #include "launch/mpirun.h"
@@ -31,6 +32,13 @@ std::vector<HostSlots> hosts_of(const std::string& hostfile, std::optional<int> 
   return hosts;
 }
 
+/// Not below the state, which may be on another machine's disk and has a long name. The next
+/// coordinator of the state finds the running mpiruns' there.
+std::filesystem::path scratch_of(const std::string& state) {
+  return std::filesystem::temp_directory_path() /
+         ("musher-serve-" + hex64(hash64(std::filesystem::absolute(state).native())));
+}
+
 int run(const Command& command, const std::vector<std::string>& words) {
   std::string state;
   std::string listen = "127.0.0.1:7077";
@@ -49,7 +57,8 @@ int run(const Command& command, const std::vector<std::string>& words) {
   }
 
   block_stop_signals();
-  CoordinatorOptions settings = daemon.coordinator(state);
+  const std::filesystem::path scratch = scratch_of(state);
+  CoordinatorOptions settings = daemon.coordinator(state, scratch);
   settings.hosts = hosts_of(hostfile, slots);
   const Logger logger = make_logger();
   Coordinator coordinator(std::move(settings), logger);
@@ -59,6 +68,8 @@ int run(const Command& command, const std::vector<std::string>& words) {
   while (wait_for_stop_signal(Deadline::after(std::chrono::hours(1))) == 0) {
   }
   logger->info("the coordinator ends; what runs goes on, and is taken up again at the next start");
+  std::error_code in_use;
+  std::filesystem::remove(scratch, in_use);
   if (coordinator.busy()) std::_Exit(kOk);  // a store that does not answer holds nobody up
   return kOk;
 }

@@ -77,9 +77,9 @@ int run(const Command& command, const std::vector<std::string>& words) {
 
   const JobFile file = read_job_file(path, workers);
   block_stop_signals();
-  std::optional<TemporaryFolder> temporary;
-  if (state.empty()) state = temporary.emplace("musher-train").path();
-  CoordinatorOptions settings = daemon.coordinator(state);
+  std::optional<TemporaryFolder> temporary("musher-train");
+  if (state.empty()) state = temporary->path();
+  CoordinatorOptions settings = daemon.coordinator(state, temporary->path() / "mpi");
   settings.hosts = {{"localhost", file.job.ranks}};
   settings.die_together = true;
   Coordinator coordinator(std::move(settings), make_silent_logger());

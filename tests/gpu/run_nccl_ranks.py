@@ -10,8 +10,8 @@ import tempfile
 SKIPPED = 77
 
 
-def run(command, timeout):
-    process = subprocess.Popen(command, start_new_session=True)
+def run(command, folder, timeout):
+    process = subprocess.Popen(command, start_new_session=True, env={**os.environ, "TMPDIR": folder})
     try:
         process.wait(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -37,7 +37,7 @@ def main():
         sys.exit(SKIPPED)
     with tempfile.TemporaryDirectory() as folder:
         run([arguments.mpirun, "--with-ft", "ulfm", "--allow-run-as-root", "--oversubscribe", "-n", str(arguments.ranks),
-             arguments.binary, arguments.scenario, folder], timeout=240)
+             arguments.binary, arguments.scenario, folder], folder, timeout=240)
         seen = {path.name: path.read_text().strip() for path in pathlib.Path(folder).glob("rank*")}
     print(seen)
     expected = arguments.ranks - (1 if arguments.scenario == "killed" else 0)

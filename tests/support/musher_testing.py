@@ -89,15 +89,11 @@ class MusherTest(unittest.TestCase):
         self.addCleanup(self.processes.end)
         self.environment = {name: value for name, value in os.environ.items()
                             if not name.startswith(("AWS_", "MUSHER_", "OMPI_", "PMIX_", "PRTE_"))}
-        self.environment |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(self.folder)}
-        self.address = None
-
-    def use_own_temporary_folder(self):
-        """From now on what the test's processes make in the folder for temporary files is in self.temporary. A short path of
-        its own, for sockets are made there, whose names may have 107 characters."""
+        # A short path of its own: sockets are made there, whose names may have 107 characters.
         self.temporary = Path(tempfile.mkdtemp(prefix="mt-"))
         self.addCleanup(shutil.rmtree, self.temporary, ignore_errors=True)
-        self.environment |= {"TMPDIR": str(self.temporary)}
+        self.environment |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(self.folder), "TMPDIR": str(self.temporary)}
+        self.address = None
 
     # -- servers
 

@@ -113,6 +113,9 @@ class S3Server:
             process.wait()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
+            for socket_path in Path("/tmp").glob("seaweedfs-*-grpc-*.sock"):  # it knows no other place for these
+                if int(socket_path.stem.rsplit("-", 1)[1]) in self._ports:
+                    socket_path.unlink(missing_ok=True)
             self._scratch = None
 
     def log_tail(self, lines=20):
@@ -133,10 +136,11 @@ class S3Server:
                 raise RuntimeError(f"the S3 server did not start; the end of {self.log_path}:\n{tail}")
 
     def _launch(self, port):
-        ports = _free_ports(7)
+        ports = _free_ports(8)
         if port is not None:
             ports[0] = port
-        self.port, self._master_port = ports[0], ports[1]
+        self.port, self._master_port = ports[0], ports[2]
+        self._ports = set(ports)
         # Sockets have short paths, and the keys are nobody else's.
         self._scratch = tempfile.mkdtemp(prefix="s3-")
         config = Path(self._scratch) / "identities.json"
@@ -158,8 +162,7 @@ class S3Server:
         return {"identities": [{"name": "musher", "credentials": [keys], "actions": ["Admin"]}]}
 
     def _arguments(self, ports, config):
-        s3, master, master_grpc, volume, volume_grpc, filer, filer_grpc = ports
-        s3_grpc = _free_ports(1)[0]
+        s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc = ports
         return [
             "-logtostderr=true",
             "-v=0",

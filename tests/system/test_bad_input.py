@@ -17,7 +17,6 @@ class BadInput(MusherTest):
     def refused(self, job, *pieces, code, arguments=(), environment=None):
         """`musher train` ends with `code`; the last line of stderr holds all pieces; nothing is left."""
         before = self.keys()
-        self.use_own_temporary_folder()
         self.environment |= environment or {}
         done = self.musher("train", self.write_job(job), *arguments)
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)

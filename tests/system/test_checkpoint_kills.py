@@ -19,9 +19,10 @@ class KilledAtEveryWrite(MusherTest):
         self.fatal = None  # the number of the write that is the last
 
     def job(self, name, checkpoints):
-        # The data is local: every request at the store is for a checkpoint or the artifact.
-        return make_job(name, f"file://{self.folder}/images", f"s3://{BUCKET}/jobs", epochs=3, momentum=0.9,
-                        checkpoint_every_steps=2, checkpoints_kept=1, checkpoints=checkpoints)
+        # The data is local: every request at the store is for a checkpoint or the artifact. Large images: a checkpoint is to
+        # be written by the time that the next one is due, which would else be left out.
+        return make_job(name, f"file://{self.folder}/images", f"s3://{BUCKET}/jobs", epochs=8, image_size=96,
+                        learning_rate=0.001, momentum=0.9, checkpoint_every_steps=3, checkpoints_kept=1, checkpoints=checkpoints)
 
     def script(self, request):
         if not request.writes:

@@ -83,7 +83,6 @@ class Embedded(MusherTest):
         self.assert_nothing_runs()
 
     def test_killed_outright_the_workers_end_too_and_the_next_start_removes_what_it_left(self):
-        self.use_own_temporary_folder()
         training = self.start_musher("train", self.write_job(self.job(epochs=100_000)))
         self.wait_until(lambda: re.search(r"each once", training.stderr_path.read_text()), LIMIT, "an epoch is over")
         training.kill()

@@ -93,6 +93,17 @@ class StoreFaults(MusherTest):
         self.assertTrue(self.weights(description))
         self.assertGreater(proxy.injected["answer"], 0)
 
+    def test_a_store_that_takes_no_manifest_is_not_mistaken_for_a_coordinator_that_is_away(self):
+        slow_down = answer(503, "Slow Down", "SlowDown")
+        self.start_proxy(script=lambda request: slow_down if request.method == "PUT" and "/manifest.json" in request.path
+                         else None)
+        training = self.start(self.job("uncommitted", epochs=20, storage_retry_seconds=1))
+        description, said = self.result(training, 0)
+        self.assertEqual(description["TrainingJobStatus"], "Completed")
+        self.assertRegex(said, r"checkpoint of step \d+: slice \d of 2 was not committed, the checkpoint before stays: write "
+                               r"s3://\S+/manifest.json: ")
+        self.assertEqual([key for key in self.keys("checkpoints/") if key.endswith("/manifest.json")], [])
+
     def test_an_artifact_that_the_store_refuses_fails_the_job_and_leaves_none(self):
         self.start_proxy(script=lambda request: DENIED if request.method in ("PUT", "POST") and "/jobs/" in request.path else None)
         training = self.start(self.job("refused", epochs=1))

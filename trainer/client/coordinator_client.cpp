@@ -165,6 +165,7 @@ bool CoordinatorClient::Impl::slice_written(const SliceWritten& slice, Deadline 
   call("ReportSlice", kJoinTimeout, deadline,
        [&](grpc::ClientContext& context) { return stub_->ReportSlice(&context, request, &reply); });
   require_current(reply.stale(), request.id(), "ReportSlice");
+  if (!reply.failure().empty()) throw Error(ErrorCode::kFailedPrecondition, reply.failure());
   return reply.committed();
 }
 

@@ -189,7 +189,8 @@ class CoordinatorClient {
   /// As if the coordinator had asked for a checkpoint.
   void want_checkpoint();
 
-  /// True when this slice was the last and the checkpoint is committed.
+  /// True when this slice was the last and the checkpoint is committed. kFailedPrecondition with
+  /// the object store's own words where it can't be.
   bool slice_written(const SliceWritten& slice, Deadline deadline);
 
   void finish(Outcome outcome, const std::string& failure, const std::string& artifact,

@@ -19,7 +19,9 @@ def run(arguments, folder):
         "--mca", "mpi_yield_when_idle", "1", "-n", str(arguments.ranks),
         arguments.binary, arguments.scenario, folder, arguments.transport, str(arguments.ranks_per_host),
     ]
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    # mpirun names its session by its pid, and fails where one that was killed has left its own under that name.
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               env={**os.environ, "TMPDIR": folder})
     try:
         output, _ = process.communicate(timeout=arguments.timeout)
     except subprocess.TimeoutExpired:

@@ -23,7 +23,6 @@ class CoordinatorTest(MusherTest):
         super().setUp()
         self.samples = make_images(self.folder / "data", classes=2, per_class=5, size=8)
         self.gate = self.folder / "gate"
-        self.environment["TMPDIR"] = str(self.folder)  # what a killed program leaves goes with the test
 
     def serve(self, *arguments, slots=2):
         return self.start_daemon("--trainer", WORKER, *arguments, slots=slots)
@@ -59,6 +58,10 @@ class CoordinatorTest(MusherTest):
              "--trainer", WORKER], env=self.environment, log=log)
         self.wait_until(lambda: again.poll() is None and self.musher("list").returncode == 0, 30, "the daemon is back")
         return again
+
+    def mpi_sessions(self):
+        """What the mpiruns of the daemon keep, each in a folder of its own."""
+        return list(self.temporary.glob("musher-serve-*/*"))
 
     def failure(self, name, environment, **options):
         self.submit(name, environment=environment, **options)
@@ -175,6 +178,7 @@ class Failures(CoordinatorTest):
         with self.subTest("says it itself"):
             self.assertEqual(self.failure("says", {"FAKE_THROW": 1}), "rank 1: the fake's own failure")
         self.assertEqual(len(self.children()), 1, "the daemon and no worker")
+        self.assertEqual(self.mpi_sessions(), [], "mpirun's own is removed for it")
 
     def test_a_digest_that_does_not_match_fails_the_job(self):
         self.serve()
@@ -446,6 +450,7 @@ class Restarts(CoordinatorTest):
         self.restart(self.address)
         self.finished("lost", "Completed")
         self.assertIn("resumed at step", self.musher("status", "lost").stdout)
+        self.assertEqual(self.mpi_sessions(), [])
 
     def test_a_rank_died_while_the_daemon_was_away(self):
         daemon = self.serve()

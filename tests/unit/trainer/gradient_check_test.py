@@ -18,7 +18,7 @@ def train(ranks, model, *shape):
         out = os.path.join(folder, "values")
         command = [VENV / "bin/mpirun", "--with-ft", "ulfm", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
                    "-n", str(ranks), PROGRAM, model, out, *map(str, shape)]
-        subprocess.run(command, check=True, timeout=240)
+        subprocess.run(command, check=True, timeout=240, env={**os.environ, "TMPDIR": folder})
         return numpy.fromfile(out, dtype=numpy.float32)
 
 
