@@ -9,45 +9,39 @@
 #include <fmt/format.h>
 
 #include "common/error.h"
-#include "trainer/input/jpeg_image.h"
-#include "trainer/input/png_image.h"
+#include "trainer/input/encoded_image.h"
 #include "trainer/input/resample.h"
 #include "trainer/input/view.h"
 
 namespace musher {
 namespace {
 
-enum class Format { kJpeg, kPng, kWebp, kUnknown };
+/// An axis of a view, `begin` and `length` in pixels of the shown picture, which is `source` long.
+struct ShownAxis {
+  int begin = 0;
+  int length = 0;
+  int source = 0;
+  int resized = 0;
+  int window = 0;
+  int shift = 0;
+  bool mirrored = false;
+  bool reversed = false;  ///< the stored axis runs the other way
+};
 
-Format format_of(std::span<const std::byte> file) {
-  const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
-  if (text.starts_with("\xff\xd8\xff")) return Format::kJpeg;
-  if (text.starts_with("\x89PNG\r\n\x1a\n")) return Format::kPng;
-  if (text.starts_with("RIFF") && text.substr(0, 12).ends_with("WEBP")) return Format::kWebp;
-  return Format::kUnknown;
-}
-
-/// The axes of a view of a picture that was reduced by `denominator` to `width` × `height`.
-std::pair<Axis, Axis> axes_of(const View& view, int width, int height, int denominator, int size) {
+/// The axis in the stored picture, reduced by `denominator`.
+Axis stored_axis(const ShownAxis& shown, int denominator, int size) {
   const double reduce = 1.0 / denominator;
-  AxisMap x;
-  x.begin = view.left * reduce;
-  x.end = (view.left + view.width) * reduce;
-  x.source = width;
-  x.resized = view.resized_width;
-  x.window = view.window_left;
-  x.shift = view.shift_x;
-  x.mirrored = view.mirrored;
-  x.size = size;
-  AxisMap y;
-  y.begin = view.top * reduce;
-  y.end = (view.top + view.height) * reduce;
-  y.source = height;
-  y.resized = view.resized_height;
-  y.window = view.window_top;
-  y.shift = view.shift_y;
-  y.size = size;
-  return {make_axis(x), make_axis(y)};
+  const int begin = shown.reversed ? shown.source - shown.begin - shown.length : shown.begin;
+  AxisMap map;
+  map.begin = begin * reduce;
+  map.end = (begin + shown.length) * reduce;
+  map.source = (shown.source + denominator - 1) / denominator;
+  map.resized = shown.resized;
+  map.window = shown.reversed ? shown.resized - shown.window - size : shown.window;
+  map.shift = shown.reversed ? -shown.shift : shown.shift;
+  map.mirrored = shown.mirrored != shown.reversed;
+  map.size = size;
+  return make_axis(map);
 }
 
 /// The largest reduction that still leaves at least as many pixels as the box is resized to.
@@ -59,6 +53,15 @@ int denominator_for(const View& view) {
     }
   }
   return 1;
+}
+
+/// Each plane of [channels, size, size] about its diagonal.
+void transpose(float* planes, int channels, int size) {
+  for (int c = 0; c < channels; ++c, planes += static_cast<std::ptrdiff_t>(size) * size) {
+    for (int y = 0; y < size; ++y) {
+      for (int x = 0; x < y; ++x) std::swap(planes[y * size + x], planes[x * size + y]);
+    }
+  }
 }
 
 std::vector<double> or_default(const std::vector<double>& given, std::int64_t channels,
@@ -104,45 +107,42 @@ class ImageDecoder final : public SampleDecoder {
 
   void decode(std::span<const std::byte> bytes, std::uint64_t random_key,
               float* out) const override {
-    switch (format_of(bytes)) {
-      case Format::kJpeg:
-        return decode_jpeg(bytes, random_key, out);
-      case Format::kPng:
-        return decode_png(bytes, random_key, out);
-      case Format::kWebp:
-        throw Error(ErrorCode::kDataLoss, "WebP is not supported yet; use JPEG or PNG");
-      case Format::kUnknown:
-        throw Error(ErrorCode::kDataLoss, "neither JPEG nor PNG by its first bytes");
-    }
+    const std::unique_ptr<EncodedImage> image = open_image(bytes);
+    const Orientation turned = image->orientation();
+    const int width = turned.transposed ? image->height() : image->width();
+    const int height = turned.transposed ? image->width() : image->height();
+    Random random{random_key};
+    const View view = choose_view(width, height, size(), transform_.augmentation, random);
+    const int denominator = image->reduces() ? denominator_for(view) : 1;
+
+    Axis x = stored_axis({.begin = view.left,
+                          .length = view.width,
+                          .source = width,
+                          .resized = view.resized_width,
+                          .window = view.window_left,
+                          .shift = view.shift_x,
+                          .mirrored = view.mirrored,
+                          .reversed = turned.reversed_x},
+                         denominator, size());
+    Axis y = stored_axis({.begin = view.top,
+                          .length = view.height,
+                          .source = height,
+                          .resized = view.resized_height,
+                          .window = view.window_top,
+                          .shift = view.shift_y,
+                          .mirrored = false,
+                          .reversed = turned.reversed_y},
+                         denominator, size());
+    if (turned.transposed) std::swap(x, y);
+    const Pixels pixels =
+        image->read(channels(), denominator, Rectangle{x.first, y.first, x.last, y.last});
+    resample(pixels, x, y, scale_, offset_, out);
+    if (turned.transposed) transpose(out, channels(), size());
   }
 
  private:
   int size() const { return static_cast<int>(transform_.size); }
   int channels() const { return static_cast<int>(transform_.channels); }
-
-  View view_of(int width, int height, std::uint64_t random_key) const {
-    Random random{random_key};
-    return choose_view(width, height, size(), transform_.augmentation, random);
-  }
-
-  void decode_jpeg(std::span<const std::byte> bytes, std::uint64_t random_key, float* out) const {
-    JpegImage image(bytes);
-    const View view = view_of(image.width(), image.height(), random_key);
-    const int denominator = denominator_for(view);
-    const auto reduced = [&](int length) { return (length + denominator - 1) / denominator; };
-    const auto [x, y] =
-        axes_of(view, reduced(image.width()), reduced(image.height()), denominator, size());
-    const Pixels pixels =
-        image.read(channels(), denominator, Rectangle{x.first, y.first, x.last, y.last});
-    resample(pixels, x, y, scale_, offset_, out);
-  }
-
-  void decode_png(std::span<const std::byte> bytes, std::uint64_t random_key, float* out) const {
-    PngImage image(bytes);
-    const View view = view_of(image.width(), image.height(), random_key);
-    const auto [x, y] = axes_of(view, image.width(), image.height(), 1, size());
-    resample(image.read(channels()), x, y, scale_, offset_, out);
-  }
 
   ImageTransform transform_;
   std::vector<float> scale_;  // value in [0, 255] × scale + offset is the normalised one

@@ -22,8 +22,8 @@ struct ImageTransform {
 ImageTransform train_transform(const Hyperparameters& hyperparameters);
 ImageTransform evaluation_transform(const Hyperparameters& hyperparameters);
 
-/// JPEG (libjpeg-turbo) and PNG (libpng), told apart by their first bytes, to float [channels,
-/// size, size], normalised.
+/// JPEG, PNG and WebP files (trainer/input/encoded_image.h) to float [channels, size, size],
+/// normalised. A picture is turned as its EXIF orientation says before anything else is done to it.
 std::unique_ptr<SampleDecoder> make_image_decoder(ImageTransform transform);
 
 }  // namespace musher

@@ -4,6 +4,7 @@
 #include <csetjmp>
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -54,6 +55,8 @@ void emit_message(j_common_ptr info, int level) {
 /// differ from those of a whole one. They are decoded and not used.
 constexpr int kMargin = 2;
 
+constexpr int kExifMarker = JPEG_APP0 + 1;  ///< other data may be in one too
+
 /// Adobe's CMYK is stored inverted, and so is nearly every CMYK JPEG; PIL and browsers take all of
 /// them as such.
 void from_inverted_cmyk(const std::uint8_t* cmyk, std::uint8_t* out, int width, int channels) {
@@ -99,6 +102,7 @@ bool JpegImage::State::open(std::span<const std::byte> file) {
   if (setjmp(where) != 0) return false;
   jpeg_create_decompress(&info);
   jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(file.data()), file.size());
+  jpeg_save_markers(&info, kExifMarker, 0xffff);
   jpeg_read_header(&info, TRUE);
   return true;
 }
@@ -149,12 +153,6 @@ bool JpegImage::State::read_rows(Pixels& pixels, std::uint8_t* line) {
 
 JpegImage::JpegImage(std::span<const std::byte> file) : state_(std::make_unique<State>()) {
   if (!state_->open(file)) state_->fail();
-  const std::int64_t area = std::int64_t{width()} * height();
-  if (area > kMaxPixels) {
-    throw Error(ErrorCode::kDataLoss,
-                fmt::format("JPEG: {}x{} pixels are more than the limit of {}", width(), height(),
-                            kMaxPixels));
-  }
 }
 
 JpegImage::~JpegImage() = default;
@@ -164,6 +162,16 @@ int JpegImage::width() const {
 }
 int JpegImage::height() const {
   return static_cast<int>(state_->info.image_height);
+}
+
+Orientation JpegImage::orientation() const {
+  const std::string_view wanted("Exif\0\0", 6);
+  for (const auto* marker = state_->info.marker_list; marker != nullptr; marker = marker->next) {
+    const std::span data(reinterpret_cast<const std::byte*>(marker->data), marker->data_length);
+    const std::string_view text(reinterpret_cast<const char*>(data.data()), data.size());
+    if (marker->marker == kExifMarker && text.starts_with(wanted)) return orientation_of_exif(data);
+  }
+  return {};
 }
 
 Pixels JpegImage::read(int channels, int denominator, Rectangle wanted) {

@@ -4,27 +4,22 @@
 #include <memory>
 #include <span>
 
-#include "trainer/input/pixels.h"
+#include "trainer/input/encoded_image.h"
 
 namespace musher {
 
-/// A JPEG file whose header is read; its pixels are decoded once, as much of them as is wanted. One
-/// thread at a time. Throws Error(kDataLoss) with libjpeg's own words for what is no JPEG, damaged
-/// or cut off, be it by one byte.
-class JpegImage {
+/// A JPEG file by libjpeg-turbo: grey, YCbCr, RGB, CMYK and YCCK, baseline and progressive. read()
+/// reduces in the inverse DCT, and decodes little more than what is wanted.
+class JpegImage final : public EncodedImage {
  public:
-  /// `file` must outlive it.
   explicit JpegImage(std::span<const std::byte> file);
-  ~JpegImage();
+  ~JpegImage() override;
 
-  int width() const;
-  int height() const;
-
-  /// The part of the picture that `wanted` is, or somewhat more, as grey (channels 1) or RGB (3).
-  /// The picture is reduced by `denominator` (1, 2, 4 or 8; ceil(width / denominator) wide) in the
-  /// inverse DCT, and `wanted` counts in pixels of the reduced picture. REQUIRES: called once;
-  /// `wanted` is not empty and inside the picture.
-  Pixels read(int channels, int denominator, Rectangle wanted);
+  int width() const override;
+  int height() const override;
+  Orientation orientation() const override;
+  bool reduces() const override { return true; }
+  Pixels read(int channels, int denominator, Rectangle wanted) override;
 
  private:
   struct State;

@@ -48,4 +48,15 @@ inline std::uint8_t grey_of(int red, int green, int blue) {
   return static_cast<std::uint8_t>((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16);
 }
 
+/// RGB to grey.
+inline Pixels to_grey(const Pixels& colour) {
+  Pixels grey = make_pixels(colour.width, colour.height, 1);
+  const std::uint8_t* in = colour.data.get();
+  std::uint8_t* out = grey.data.get();
+  for (std::size_t i = 0, n = grey.stride() * grey.height; i < n; ++i, in += 3) {
+    out[i] = grey_of(in[0], in[1], in[2]);
+  }
+  return grey;
+}
+
 }  // namespace musher

@@ -55,16 +55,6 @@ void read_bytes(png_structp png, png_bytep out, std::size_t length) {
   state->rest = state->rest.subspan(length);
 }
 
-Pixels to_grey(const Pixels& colour) {
-  Pixels grey = make_pixels(colour.width, colour.height, 1);
-  const std::uint8_t* in = colour.data.get();
-  std::uint8_t* out = grey.data.get();
-  for (std::size_t i = 0, n = grey.stride() * grey.height; i < n; ++i, in += 3) {
-    out[i] = grey_of(in[0], in[1], in[2]);
-  }
-  return grey;
-}
-
 }  // namespace
 
 bool PngImage::State::open() {
@@ -104,11 +94,6 @@ bool PngImage::State::read_rows(png_bytepp rows) {
 PngImage::PngImage(std::span<const std::byte> file) : state_(std::make_unique<State>()) {
   state_->rest = file;
   if (!state_->open()) state_->fail();
-  const std::int64_t area = std::int64_t{width()} * height();
-  if (area > kMaxPixels) {
-    throw Error(ErrorCode::kDataLoss, fmt::format("PNG: {}x{} pixels are more than the limit of {}",
-                                                  width(), height(), kMaxPixels));
-  }
 }
 
 PngImage::~PngImage() = default;
@@ -120,7 +105,15 @@ int PngImage::height() const {
   return static_cast<int>(png_get_image_height(state_->png, state_->info));
 }
 
-Pixels PngImage::read(int channels) {
+/// Of an eXIf chunk before the pixels, where all writers put it.
+Orientation PngImage::orientation() const {
+  png_uint_32 length = 0;
+  png_bytep exif = nullptr;
+  if (png_get_eXIf_1(state_->png, state_->info, &length, &exif) == 0) return {};
+  return orientation_of_exif({reinterpret_cast<const std::byte*>(exif), length});
+}
+
+Pixels PngImage::read(int channels, int, Rectangle) {
   if (!state_->start(channels)) state_->fail();
   const int stored = png_get_channels(state_->png, state_->info);
   Pixels pixels = make_pixels(width(), height(), stored);

@@ -4,24 +4,21 @@
 #include <memory>
 #include <span>
 
-#include "trainer/input/pixels.h"
+#include "trainer/input/encoded_image.h"
 
 namespace musher {
 
-/// A PNG file whose header is read; its pixels are decoded once. One thread at a time. Throws
-/// Error(kDataLoss) with libpng's own words for what is no PNG, damaged or cut off.
-class PngImage {
+/// A PNG file by libpng: palettes resolved, 16 bits scaled to 8, alpha dropped as torchvision does.
+/// read() gives the whole picture.
+class PngImage final : public EncodedImage {
  public:
-  /// `file` must outlive it.
   explicit PngImage(std::span<const std::byte> file);
-  ~PngImage();
+  ~PngImage() override;
 
-  int width() const;
-  int height() const;
-
-  /// The whole picture as grey (channels 1) or RGB (3): palettes resolved, 16 bits scaled to 8,
-  /// alpha dropped as torchvision does. REQUIRES: called once.
-  Pixels read(int channels);
+  int width() const override;
+  int height() const override;
+  Orientation orientation() const override;
+  Pixels read(int channels, int denominator, Rectangle wanted) override;
 
  private:
   struct State;

@@ -17,10 +17,11 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 EXACT = 0.4  # PIL rounds to whole numbers twice
 JPEG = 0.5  # and its colour conversion once more
+WEBP = 0.5
 REDUCED = 0.9  # power-of-two decoding filters a little differently than the triangle
 
 
@@ -81,6 +82,28 @@ def interlaced(pixels):
     return b"".join(rows_of(pixels[y::dy, x::dx]) for y, x, dy, dx in passes if pixels[y::dy, x::dx].size)
 
 
+KINDS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+
+
+def exif(tag, prefix=b"", endian="<"):
+    """A TIFF directory with some other tag first, then the orientation."""
+    header = (b"II" if endian == "<" else b"MM") + struct.pack(endian + "HI", 42, 8)
+    make = struct.pack(endian + "HHII", 0x010F, 2, 4, int.from_bytes(b"abc\0", "little"))
+    orientation = struct.pack(endian + "HHIHH", 0x0112, 3, 1, tag, 0)
+    return prefix + header + struct.pack(endian + "H", 2) + make + orientation + struct.pack(endian + "I", 0)
+
+
+def ycck(picture):
+    """Of what PIL writes as CMYK, the Adobe marker's last byte makes YCCK: luma, chroma and black."""
+    y, cb, cr = picture.convert("YCbCr").split()
+    black = Image.fromarray(np.asarray(picture)[:, :, 1] // 3)
+    # PIL stores CMYK inverted.
+    stored = Image.merge("CMYK", [plane.point(lambda v: 255 - v) for plane in (y, cb, cr, black)])
+    data = encoded(stored, "JPEG", quality=95)
+    marker = data.index(b"\xff\xee\x00\x0eAdobe")
+    return data[:marker + 15] + b"\x02" + data[marker + 16:]
+
+
 class Cases:
     def __init__(self, folder):
         self.folder = folder
@@ -88,7 +111,7 @@ class Cases:
 
     def add(self, name, data, tolerance, sizes, reference=None):
         (self.folder / name).write_bytes(data)
-        image = reference or Image.open(io.BytesIO(data))
+        image = reference or ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
         for size in sizes:
             for channels, mode in ((1, "L"), (3, "RGB")):
                 expected = planes(evaluation(image.convert(mode), size))
@@ -97,7 +120,7 @@ class Cases:
 
     def encode(self, name, image, tolerance, sizes, **options):
         data = io.BytesIO()
-        image.save(data, "JPEG" if name.endswith(".jpg") else "PNG", **options)
+        image.save(data, KINDS[Path(name).suffix], **options)
         self.add(name, data.getvalue(), tolerance, sizes)
         return data.getvalue()
 
@@ -111,6 +134,7 @@ def good(folder):
     cases.encode("progressive.jpg", picture, JPEG, [224], quality=90, progressive=True)
     cases.encode("grey.jpg", picture.convert("L"), JPEG, [224], quality=90)
     cases.encode("cmyk.jpg", picture.convert("CMYK"), JPEG, [224], quality=92)
+    cases.add("ycck.jpg", ycck(picture), JPEG, [64, 224])
     cases.encode("tiny.jpg", photo(28, 28), JPEG, [28, 32], quality=95)
     cases.encode("half.jpg", photo(640, 480), REDUCED, [160], quality=92)
     cases.encode("eighth.jpg", photo(1100, 900), REDUCED, [64, 128, 224], quality=92)
@@ -135,7 +159,31 @@ def good(folder):
     cases.add("grey16.png", png(333, 250, 16, 0, rows_of(deep[:, :, 0])), EXACT, [64],
               reference=Image.fromarray(pixels[:, :, 0]))
     cases.add("interlaced.png", png(333, 250, 8, 2, interlaced(pixels), interlaced=True), EXACT, [64])
+    webp(cases, picture, alpha)
+    turned(cases)
     (folder / "cases.txt").write_text("\n".join(cases.lines) + "\n")
+
+
+def webp(cases, picture, alpha):
+    cases.encode("lossy.webp", picture, WEBP, [64, 224], quality=90)
+    cases.encode("lossless.webp", picture, EXACT, [64, 224], lossless=True)
+    cases.encode("grey.webp", picture.convert("L"), WEBP, [224], quality=90)
+    cases.encode("tiny.webp", photo(28, 28), EXACT, [28], lossless=True)
+    cases.add("alpha.webp", encoded(alpha, "WEBP", lossless=True, exact=True), EXACT, [64], reference=picture)
+    cases.encode("animated.webp", picture, EXACT, [64], lossless=True, save_all=True, append_images=[photo(333, 250, 1)])
+
+
+def turned(cases):
+    """A picture of another height than width, in each of EXIF's orientations."""
+    for tag in range(1, 9):
+        cases.encode(f"turned{tag}.jpg", photo(333, 250), JPEG, [32, 224], quality=92, exif=exif(tag, b"Exif\0\0"))
+        cases.encode(f"turned{tag}.png", photo(91, 160), EXACT, [32, 64], exif=exif(tag, endian=">"))
+        cases.encode(f"turned{tag}.webp", photo(160, 91), EXACT, [64], lossless=True, exif=exif(tag))
+    # Neither width nor height a multiple of what it is reduced by.
+    for tag in (3, 6, 8):
+        cases.encode(f"turned_half{tag}.jpg", photo(901, 663), REDUCED, [128], quality=92, exif=exif(tag, b"Exif\0\0"))
+    cases.encode("turned_nonsense.jpg", photo(91, 160), JPEG, [64], quality=92, exif=exif(77, b"Exif\0\0"))
+    cases.encode("turned_cut_off.jpg", photo(91, 160), JPEG, [64], quality=92, exif=exif(6, b"Exif\0\0")[:20])
 
 
 def encoded(image, kind="PNG", **options):
@@ -177,13 +225,21 @@ def broken(folder):
     put("two_bytes.jpg", b"\xff\xd8")
     put("text.jpg", b"<html>not found</html>")
     put("noise.png", np.random.default_rng(1).bytes(5000))
-    put("webp.webp", encoded(photo(64, 64), "WEBP"))
+
+    for name, options in (("lossy", {"quality": 80}), ("lossless", {"lossless": True})):
+        whole = encoded(photo(333, 250), "WEBP", **options)
+        for left_out in (1, 2, 20, len(whole) // 2, len(whole) - 150, len(whole) - 13):
+            put(f"{name}_without_last_{left_out}.webp", whole[:-left_out])
+    put("lossless_zeros.webp", whole[:40] + bytes(len(whole) - 40))
+    animated = encoded(photo(64, 64), "WEBP", save_all=True, append_images=[photo(64, 64, 1)])
+    put("animated_without_last_100.webp", animated[:-100])
+    put("no_frame.webp", b"RIFF\x0c\0\0\0WEBPEXIF\0\0\0\0")
 
 
 def views(folder):
     for line in (folder / "views.txt").read_text().splitlines():
         name, file, *numbers = line.split()
-        planes(view(Image.open(folder / file).convert("RGB"), *map(int, numbers))).tofile(folder / f"{name}.f32")
+        planes(view(ImageOps.exif_transpose(Image.open(folder / file)).convert("RGB"), *map(int, numbers))).tofile(folder / f"{name}.f32")
 
 
 if __name__ == "__main__":
