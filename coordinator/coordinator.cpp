@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <google/protobuf/util/message_differencer.h>
+
 #include "job/request.h"
 
 namespace musher {
@@ -20,6 +22,8 @@ std::filesystem::path private_folder(const std::filesystem::path& folder) {
   }
   return folder;
 }
+
+constexpr std::size_t kLongestToken = 64;
 
 /// That of the last committed step: a rank that saves the model reports none.
 std::uint64_t epoch_of(const v1::ReportRequest& latest, std::uint64_t epochs) {
@@ -132,22 +136,47 @@ void Coordinator::recover() {
   }
 }
 
-void Coordinator::create(const v1::CreateTrainingJobRequest& request, std::optional<int> workers) {
-  const JobOrErrors parsed = validate_request(request, workers);
+/// The name of the job that an earlier submission with this token made.
+std::optional<std::string> Coordinator::submitted_before(
+    const v1::CreateTrainingJobRequest& request, const std::string& client_token) {
+  if (client_token.empty()) return std::nullopt;
+  const auto known = store_.find_token(client_token);
+  if (!known) return std::nullopt;
+  v1::CreateTrainingJobRequest same = known->request;
+  same.set_training_job_name(request.training_job_name());  // which may have been made up
+  if (!google::protobuf::util::MessageDifferencer::Equals(same, request)) {
+    throw Error(ErrorCode::kAlreadyExists,
+                "the client token was used before, for job " + known->name() +
+                    ", which is another job: use a token of its own for each");
+  }
+  return known->name();
+}
+
+std::string Coordinator::create(const v1::CreateTrainingJobRequest& request,
+                                const Submission& submission) {
+  if (submission.client_token.size() > kLongestToken) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "client_token: must have at most " + std::to_string(kLongestToken) +
+                    " characters, not " + std::to_string(submission.client_token.size()));
+  }
+  const JobOrErrors parsed = validate_request(request, submission.workers);
   if (!parsed.job) throw Error(ErrorCode::kInvalidArgument, to_text(parsed.errors));
   const Job& job = *parsed.job;
   JobRecord record;
   record.request = request;
-  record.workers = workers;
+  record.workers = submission.workers;
+  record.client_token = submission.client_token;
   record.state = submitted(job.ranks, job.retries, job.max_runtime, wall_now());
   if (job.max_wait) record.state.max_wait = *job.max_wait;
   const Lock lock(mutex_);
+  if (auto known = submitted_before(request, submission.client_token)) return *std::move(known);
   store_.create(record);
   // A job of this name that was deleted may have left files where a crash cut in.
   std::filesystem::remove_all(job_folder(job.name));
   activate(std::move(record));
   schedule_wanted_ = true;
   notify();
+  return job.name;
 }
 
 v1::DescribeTrainingJobResponse Coordinator::describe(const std::string& name) {

@@ -44,6 +44,13 @@ struct CoordinatorOptions {
   bool ranks_are_here = false;  ///< they were started by hand: no mpirun is started or killed
 };
 
+/// What a submission has beside the job.
+struct Submission {
+  std::optional<int> workers;  ///< --workers
+  /// Not empty: the same submission may come again, and makes one job.
+  std::string client_token;
+};
+
 /// Owns the jobs of one state folder: takes them, schedules them, starts their attempts, answers
 /// their ranks. What happens is decided by pure functions (lifecycle, scheduler, membership); this
 /// class stores their decisions and then carries them out. All public calls are thread-safe and
@@ -59,8 +66,10 @@ class Coordinator {
   void start(const std::string& address);
 
   // What people ask for.
-  void create(const v1::CreateTrainingJobRequest& request,
-              std::optional<int> workers = std::nullopt);
+  /// Returns the job's name. That of the job that is there already where its client token is known:
+  /// kAlreadyExists if that is another job by more than its name, or if the name is taken.
+  std::string create(const v1::CreateTrainingJobRequest& request,
+                     const Submission& submission = {});
   v1::DescribeTrainingJobResponse describe(const std::string& name);
   v1::ListTrainingJobsResponse list(const v1::ListTrainingJobsRequest& request);
   void stop(const std::string& name);
@@ -111,6 +120,8 @@ class Coordinator {
   // coordinator.cpp. "REQUIRES: mutex_ is held" for all that follow, but for those marked (free).
   JobPtr find(const std::string& name);
   JobPtr activate(JobRecord record);
+  std::optional<std::string> submitted_before(const v1::CreateTrainingJobRequest& request,
+                                              const std::string& client_token);
   void recover();
   void notify();
 

@@ -38,7 +38,7 @@ class EmbeddedCoordinator::Impl {
         server_(coordinator_, "127.0.0.1:0"),
         name_(file_.job.name) {
     coordinator_.start(server_.address());
-    coordinator_.create(file_.request, world_size);
+    coordinator_.create(file_.request, {world_size, ""});
     const Deadline deadline = Deadline::after(kStartTime);
     while ((token_ = coordinator_.token(name_)).empty()) {
       if (deadline.expired()) {

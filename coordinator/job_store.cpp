@@ -17,7 +17,7 @@ constexpr std::string_view kColumns =
     "id, request, workers, status, secondary, created, modified, training_start, training_end, "
     "ranks, retries_left, "
     "max_runtime, attempt, attempt_started, ran, stop, kill_at, killed, failure, artifact, "
-    "max_wait, interruption, spot_interruption";
+    "max_wait, interruption, spot_interruption, client_token";
 
 std::string to_text(const google::protobuf::Message& message) {
   std::string text;
@@ -202,6 +202,7 @@ JobRecord read_job(Database& database, Statement& row) {
   state.max_wait = std::chrono::milliseconds(row.integer());
   state.interruption = row.text();
   state.spot_interruption = row.small() != 0;
+  if (!row.null()) job.client_token = row.text();
   read_lists(database, id, state);
   job.final_metrics = read_metrics(database, id, true);
   return job;
@@ -248,16 +249,23 @@ void JobStore::create(const JobRecord& job) {
             "delete that one",
             job.name()));
   }
+  const bool has_token = !job.client_token.empty();
+  if (has_token &&
+      database.prepare("SELECT 1 FROM jobs WHERE client_token = ?").bind(job.client_token).step()) {
+    throw Error(
+        ErrorCode::kAlreadyExists,
+        fmt::format("a job was submitted with the client token \"{}\" already", job.client_token));
+  }
   Statement insert = database.prepare(
       "INSERT INTO jobs (name, request, workers, status, secondary, created, modified, "
       "training_start, "
       "training_end, ranks, retries_left, max_runtime, attempt, attempt_started, ran, stop, "
       "kill_at, killed, "
-      "failure, artifact, max_wait, interruption, spot_interruption) VALUES (?, ?, ?, ?, ?, ?, ?, "
-      "?, "
-      "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+      "failure, artifact, max_wait, interruption, spot_interruption, client_token) VALUES (?, ?, "
+      "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   insert.bind(job.name()).bind(to_text(job.request)).bind(job.workers);
   bind_state(insert, job.state);
+  insert.bind(has_token ? std::optional(job.client_token) : std::nullopt);
   insert.run();
   const std::int64_t id = impl_->id_of(job.name());
   save_lists(database, id, job.state);
@@ -275,6 +283,14 @@ std::optional<JobRecord> JobStore::find(const std::string& name) {
   Statement row =
       impl_->database.prepare(fmt::format("SELECT {} FROM jobs WHERE name = ?", kColumns));
   if (!row.bind(name).step()) return std::nullopt;
+  return read_job(impl_->database, row);
+}
+
+std::optional<JobRecord> JobStore::find_token(const std::string& client_token) {
+  const std::lock_guard lock(impl_->mutex);
+  Statement row =
+      impl_->database.prepare(fmt::format("SELECT {} FROM jobs WHERE client_token = ?", kColumns));
+  if (!row.bind(client_token).step()) return std::nullopt;
   return read_job(impl_->database, row);
 }
 

@@ -22,6 +22,7 @@ struct JobRecord {
   std::optional<int> workers;            ///< --workers, where it was given
   JobState state;
   std::vector<v1::Metric> final_metrics;
+  std::string client_token;  ///< by which a submission that is sent again is known; may be empty
 
   const std::string& name() const { return request.training_job_name(); }
 };
@@ -77,8 +78,10 @@ class JobStore {
   JobStore(const JobStore&) = delete;
   JobStore& operator=(const JobStore&) = delete;
 
-  /// kAlreadyExists where the name is taken.
+  /// kAlreadyExists where the name or the client token is taken.
   void create(const JobRecord& job);
+  /// The job that was submitted with this token, which is not empty.
+  std::optional<JobRecord> find_token(const std::string& client_token);
   JobRecord get(const std::string& name);
   std::optional<JobRecord> find(const std::string& name);
   /// Jobs that are not over, in order of submission, which is the queue's.

@@ -179,8 +179,14 @@ ALTER TABLE jobs ADD COLUMN interruption TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN spot_interruption INTEGER NOT NULL DEFAULT 0;
 )sql";
 
+// A submission that is sent again is known by its token.
+constexpr const char* kVersion4 = R"sql(
+ALTER TABLE jobs ADD COLUMN client_token TEXT;
+CREATE UNIQUE INDEX jobs_client_token ON jobs (client_token) WHERE client_token IS NOT NULL;
+)sql";
+
 // Each takes the schema one version further.
-constexpr const char* kVersions[] = {kVersion1, kVersion2, kVersion3};
+constexpr const char* kVersions[] = {kVersion1, kVersion2, kVersion3, kVersion4};
 constexpr int kSchemaVersion = std::size(kVersions);
 
 std::filesystem::path made(const std::filesystem::path& folder) {

@@ -40,6 +40,16 @@ GrpcStatus JobsService::CreateTrainingJob(ServerContext*,
   });
 }
 
+GrpcStatus JobsService::SubmitTrainingJob(ServerContext*,
+                                          const v1::SubmitTrainingJobRequest* request,
+                                          v1::CreateTrainingJobResponse* reply) {
+  return guarded([&] {
+    Submission submission;
+    submission.client_token = request->client_token();
+    reply->set_training_job_arn(job_arn(coordinator_.create(request->job(), submission)));
+  });
+}
+
 GrpcStatus JobsService::DescribeTrainingJob(ServerContext*,
                                             const v1::DescribeTrainingJobRequest* request,
                                             v1::DescribeTrainingJobResponse* reply) {

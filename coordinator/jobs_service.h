@@ -13,6 +13,9 @@ class JobsService final : public v1::Jobs::Service {
   grpc::Status CreateTrainingJob(grpc::ServerContext* context,
                                  const v1::CreateTrainingJobRequest* request,
                                  v1::CreateTrainingJobResponse* reply) override;
+  grpc::Status SubmitTrainingJob(grpc::ServerContext* context,
+                                 const v1::SubmitTrainingJobRequest* request,
+                                 v1::CreateTrainingJobResponse* reply) override;
   grpc::Status DescribeTrainingJob(grpc::ServerContext* context,
                                    const v1::DescribeTrainingJobRequest* request,
                                    v1::DescribeTrainingJobResponse* reply) override;

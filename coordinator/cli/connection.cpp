@@ -9,8 +9,13 @@ Connection::Connection(const std::string& address) : address_(address) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
-  stub_ = v1::Jobs::NewStub(
-      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+  channel_ = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  stub_ = v1::Jobs::NewStub(channel_);
+}
+
+bool Connection::was_reached() const {
+  // A connection that breaks leaves the channel idle; one that can't be made leaves it failing.
+  return channel_->GetState(false) != GRPC_CHANNEL_TRANSIENT_FAILURE;
 }
 
 void Connection::check(const grpc::Status& status) const {

@@ -15,6 +15,10 @@ class Connection {
  public:
   explicit Connection(const std::string& address);
 
+  /// Whether the coordinator was reached at all, as far as is known after a call that failed: then
+  /// the call may have been carried out, and only its answer was lost.
+  bool was_reached() const;
+
   v1::Jobs::Stub& stub() { return *stub_; }
 
   /// One call that answers at once, e.g. `call(&v1::Jobs::Stub::StopTrainingJob, request)`.
@@ -33,6 +37,7 @@ class Connection {
 
  private:
   std::string address_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Jobs::Stub> stub_;
 };
 

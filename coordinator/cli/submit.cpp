@@ -2,6 +2,11 @@
 
 #include <iostream>
 
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "common/checksum.h"
+#include "common/deadline.h"
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/follow.h"
 #include "coordinator/job_file.h"
@@ -10,24 +15,58 @@ namespace musher::cli {
 
 namespace {
 
+constexpr auto kPatience = std::chrono::seconds(60);  // for an answer that was cut off
+
+std::string random_token() {
+  std::array<std::uint64_t, 2> bits{};
+  if (::getrandom(bits.data(), sizeof bits, 0) != static_cast<ssize_t>(sizeof bits)) {
+    throw Error(ErrorCode::kInternal, "the kernel gives no random bytes");
+  }
+  return hex64(bits[0]) + hex64(bits[1]);
+}
+
+/// The job's name. A call whose answer was lost is made again, with the same token, so that there
+/// is one job whether or not the first one arrived.
+std::string submit(Connection& connection, const v1::SubmitTrainingJobRequest& request) {
+  const Deadline patience = Deadline::after(kPatience);
+  for (bool reached = false;;) {
+    try {
+      const std::string arn =
+          connection.call(&v1::Jobs::Stub::SubmitTrainingJob, request).training_job_arn();
+      return arn.substr(arn.rfind('/') + 1);
+    } catch (const Error& error) {
+      reached |= connection.was_reached();
+      if (!retry_helps(error.code()) || !reached || patience.expired()) throw;
+    }
+    ::usleep(200'000);  // between two tries of a connection that was refused
+  }
+}
+
 int run(const Command& command, const std::vector<std::string>& words) {
   std::string path;
   std::string address;
+  std::string token;
   bool wait = false;
   bool json = false;
   Options options(command);
   options.positional("JOB.json", &path);
   options.add("wait", &wait, "wait until the job is over; the exit code is the job's");
   options.add("json", &json, "with --wait: the job's description is all that is on stdout");
+  options.add(
+      "client-token", &token, "TEXT",
+      "name this submission, so that the command may be repeated: with the same token there "
+      "is one job, whose name is printed (a random one)");
   options.add_coordinator(&address);
   if (!options.parse(words)) return kOk;
 
-  const JobFile file = read_job_file(path, std::nullopt);
+  v1::SubmitTrainingJobRequest request;
+  *request.mutable_job() = read_job_file(path, std::nullopt).request;
+  request.set_client_token(token.empty() ? random_token() : token);
   Connection connection(address);
-  connection.call(&v1::Jobs::Stub::CreateTrainingJob, file.request);
-  if (!wait || !json) std::cout << file.job.name << std::endl;
+  const std::string name = submit(connection, request);
+  if (!wait || !json) std::cout << name << std::endl;
   if (!wait) return kOk;
-  return conclude(follow(connection, file.job.name, stderr), json, false);
+  return conclude(follow(connection, name, stderr), json, false);
 }
 
 }  // namespace

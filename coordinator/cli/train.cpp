@@ -85,7 +85,7 @@ int run(const Command& command, const std::vector<std::string>& words) {
   Coordinator coordinator(std::move(settings), make_silent_logger());
   const Server server(coordinator, "127.0.0.1:0");
   coordinator.start(server.address());
-  coordinator.create(file.request, workers);
+  coordinator.create(file.request, {workers, ""});
 
   const std::string& name = file.job.name;
   const Thread signals("signals",

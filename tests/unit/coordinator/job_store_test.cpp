@@ -56,32 +56,63 @@ class JobStoreTest : public testing::Test {
   std::optional<JobStore> store_{folder_.path()};
 };
 
-/// What an earlier version had: no members, losses or newcomers.
-void make_version_1(const std::filesystem::path& file) {
+/// Takes the schema one version back: what the version of that index plus 2 brought goes away.
+constexpr const char* kBack[] = {
+    "DROP TABLE present; DROP TABLE lost; DROP TABLE newcomers; "
+    "ALTER TABLE generations DROP COLUMN told;",
+    "ALTER TABLE jobs DROP COLUMN max_wait; ALTER TABLE jobs DROP COLUMN interruption; "
+    "ALTER TABLE jobs DROP COLUMN spot_interruption;",
+    "DROP INDEX jobs_client_token; ALTER TABLE jobs DROP COLUMN client_token;",
+};
+constexpr int kNewest = std::size(kBack) + 1;
+
+void make_version(int version, const std::filesystem::path& file) {
+  std::string sql;
+  for (int from = kNewest; from > version; --from) sql += kBack[from - 2];
+  sql += "PRAGMA user_version=" + std::to_string(version);
   sqlite3* database = nullptr;
   ASSERT_EQ(sqlite3_open(file.c_str(), &database), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(database,
-                         "DROP TABLE present; DROP TABLE lost; DROP TABLE newcomers; "
-                         "ALTER TABLE generations DROP COLUMN told; "
-                         "ALTER TABLE jobs DROP COLUMN max_wait; "
-                         "ALTER TABLE jobs DROP COLUMN interruption; "
-                         "ALTER TABLE jobs DROP COLUMN spot_interruption; PRAGMA user_version=1",
-                         nullptr, nullptr, nullptr),
-            SQLITE_OK)
+  ASSERT_EQ(sqlite3_exec(database, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
       << sqlite3_errmsg(database);
   sqlite3_close(database);
 }
 
-TEST_F(JobStoreTest, AStoreOfTheFirstVersionIsTakenOver) {
-  store_->create(job_named("a"));
-  store_->add_generation("a", {4, 1, {{0, "h", 10}}, {0}});
-  store_.reset();
-  make_version_1(database());
+TEST_F(JobStoreTest, AStoreOfEachEarlierVersionIsTakenOver) {
+  for (int version = 1; version < kNewest; ++version) {
+    SCOPED_TRACE(version);
+    const std::string name = "of-" + std::to_string(version);
+    store_->create(job_named(name));
+    store_->add_generation(name, {4, 1, {{0, "h", 10}}, {0}});
+    store_.reset();
+    make_version(version, database());
+    reopen();
+    EXPECT_EQ(store_->newest_generation(name)->number, 4u);
+    JobState state = decide(store_->get(name).state, Scheduled{}, kNow).state;
+    store_->save(name, state);
+    EXPECT_EQ(store_->get(name).state, state);
+    JobRecord later = job_named("after-" + std::to_string(version));
+    later.client_token = later.name();
+    store_->create(later);
+    EXPECT_EQ(store_->find_token(later.name())->name(), later.name());
+  }
+}
+
+TEST_F(JobStoreTest, AClientTokenIsUsedOnce) {
+  JobRecord job = job_named("a");
+  job.client_token = "t";
+  store_->create(job);
+  store_->create(job_named("b"));
+  store_->create(job_named("c"));  // any number may have none
   reopen();
-  EXPECT_EQ(store_->newest_generation("a")->number, 4u);
-  JobState state = decide(store_->get("a").state, Scheduled{}, kNow).state;
-  store_->save("a", state);
-  EXPECT_EQ(store_->get("a").state, state);
+  EXPECT_EQ(store_->find_token("t")->name(), "a");
+  EXPECT_EQ(store_->get("a").client_token, "t");
+  EXPECT_FALSE(store_->find_token("u"));
+  job = job_named("d");
+  job.client_token = "t";
+  expect_error(ErrorCode::kAlreadyExists, {"\"t\""}, [&] { store_->create(job); });
+  store_->remove("a");
+  store_->create(job);
+  EXPECT_EQ(store_->find_token("t")->name(), "d");
 }
 
 TEST_F(JobStoreTest, TheHistoryKnowsAfterARestartUpToWhichGenerationItIsComplete) {

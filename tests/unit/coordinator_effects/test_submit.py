@@ -1,0 +1,120 @@
+"""Submissions that are cut off, repeated, or compete for a name."""
+
+import json
+import socket
+import threading
+import unittest
+
+from musher_testing import free_port
+from test_coordinator import CoordinatorTest
+
+
+class LostAnswer:
+    """A proxy in front of the coordinator that lets the first call through and loses its answer: once `lost()` says that the
+    call was carried out, that connection ends. Later connections are left alone."""
+
+    def __init__(self, address, mark, lost):
+        self.target = address
+        self.mark, self.lost = mark, lost
+        self.cut = threading.Event()  # the answer was lost
+        self.sockets = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            host, port = self.target.split(":")
+            server = socket.create_connection((host, int(port)))
+            self.sockets += [client, server]
+            asked = threading.Event()
+            threading.Thread(target=self.copy, args=(client, server, asked, False), daemon=True).start()
+            threading.Thread(target=self.copy, args=(server, client, asked, True), daemon=True).start()
+
+    def copy(self, source, target, asked, answers):
+        try:
+            while data := source.recv(65536):
+                if not answers and self.mark in data:
+                    asked.set()
+                if answers and asked.is_set() and not self.cut.is_set() and self.lost():
+                    self.cut.set()
+                    break
+                if answers and asked.is_set() and not self.cut.is_set():
+                    continue  # an acknowledgement of HTTP/2, or the answer itself: it does not arrive
+                target.sendall(data)
+        except OSError:
+            pass
+        for end in (source, target):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        for end in (self.listener, *self.sockets):
+            end.close()
+
+
+class Submissions(CoordinatorTest):
+    def setUp(self):
+        super().setUp()
+        self.serve()
+
+    def names(self):
+        return sorted(job["TrainingJobName"] for job in json.loads(
+            self.musher("list", "--json", code=0).stdout)["TrainingJobSummaries"])
+
+    def submit_to(self, address, path, *words):
+        command = self.command(["submit", path, *words])[:-1] + [address]
+        return self.processes.run(command, env=self.environment, cwd=self.folder, timeout=60)
+
+    def test_an_answer_that_was_lost_does_not_make_two_jobs_or_an_error(self):
+        proxy = LostAnswer(self.address, b"only-once", lambda: "only-once" in self.names())
+        self.addCleanup(proxy.close)
+        done = self.submit_to(proxy.address, self.write_job(self.job("only-once")))
+        self.assertTrue(proxy.cut.is_set(), "the answer was not lost: this tests nothing")
+        self.assertEqual((done.returncode, done.stdout), (0, "only-once\n"), done.stderr)
+        self.assertEqual(self.names(), ["only-once"])
+
+    def test_the_same_command_again_with_its_token(self):
+        nameless = self.job("x")
+        del nameless["TrainingJobName"]
+        path = self.write_job(nameless)
+        first = self.musher("submit", path, "--client-token", "run-7", code=0).stdout
+        self.wait_until(lambda: self.musher("status", first.strip()).returncode == 0, 10, "it is there")
+        # A second later the name that is made up would be another.
+        nameless["TrainingJobName"] = "another-name"
+        path = self.write_job(nameless)
+        self.assertEqual(self.musher("submit", path, "--client-token", "run-7", code=0).stdout, first)
+        self.assertEqual(self.names(), [first.strip()])
+        nameless["HyperParameters"]["epochs"] = "7"
+        done = self.musher("submit", self.write_job(nameless), "--client-token", "run-7", code=2)
+        self.assertIn("another job", done.stderr)
+        self.musher("submit", self.write_job(nameless), "--client-token", "t" * 65, code=2)
+        self.assertEqual(self.names(), [first.strip()])
+
+    def test_of_many_submitters_of_one_name_one_wins(self):
+        jobs = []
+        for i in range(6):
+            path = self.write_job(self.job("wanted", environment={"WHO": i}), f"{i}.json")
+            jobs.append(self.processes.start(self.command(["submit", path]), env=self.environment, cwd=self.folder,
+                                             log=self.folder / f"{i}.log"))
+        codes = [job.wait(timeout=60) for job in jobs]
+        self.assertEqual(sorted(codes), [0, 2, 2, 2, 2, 2])
+        self.assertEqual(self.describe("wanted")["Environment"]["WHO"], str(codes.index(0)), "it is the winner's job")
+        for i, code in enumerate(codes):
+            if code:
+                self.assertIn('"wanted" already', (self.folder / f"{i}.log").read_text())
+
+    def test_a_coordinator_that_is_not_there_is_told_at_once(self):
+        done = self.submit_to(f"127.0.0.1:{free_port()}", self.write_job(self.job("nowhere")))
+        self.assertEqual(done.returncode, 4, done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
