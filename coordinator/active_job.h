@@ -16,6 +16,7 @@
 #include "coordinator/channels.h"
 #include "coordinator/job_log.h"
 #include "coordinator/job_store.h"
+#include "coordinator/log_metrics.h"
 #include "coordinator/membership.h"
 #include "coordinator/newcomers.h"
 #include "coordinator/process.h"
@@ -55,6 +56,7 @@ struct ActiveJob {
   JobRecord record;
   Job job;
   std::shared_ptr<JobLog> log;
+  std::shared_ptr<const LogMetrics> log_metrics;  ///< never null
   std::vector<std::string> notices;
   /// (time, text) of those that ranks sent, to know one that is sent again.
   std::set<std::pair<std::int64_t, std::string>> rank_notices;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <google/protobuf/util/message_differencer.h>
+#include <google/protobuf/util/time_util.h>
 
 #include "job/request.h"
 
@@ -24,12 +25,28 @@ std::filesystem::path private_folder(const std::filesystem::path& folder) {
 }
 
 constexpr std::size_t kLongestToken = 64;
+constexpr int kMetricsOfAChunk = 1000;
 
 /// That of the last committed step: a rank that saves the model reports none.
 std::uint64_t epoch_of(const v1::ReportRequest& latest, std::uint64_t epochs) {
   const std::uint64_t steps_per_epoch = epochs > 0 ? latest.steps() / epochs : 0;
   if (steps_per_epoch == 0 || latest.step() == 0) return latest.epoch();
   return (latest.step() - 1) / steps_per_epoch;
+}
+
+/// SageMaker's ProgressInfo; absent until a step was committed.
+void describe_progress(const JobRecord& record, const v1::ReportRequest& latest,
+                       v1::DescribeTrainingJobResponse& response) {
+  const auto parsed = validate_request(record.request, record.workers).job;
+  if (!parsed || latest.step() == 0 || latest.steps() == 0) return;
+  const auto epochs = static_cast<std::uint64_t>(parsed->hyperparameters.epochs);
+  const std::uint64_t steps_per_epoch = latest.steps() / epochs;
+  if (steps_per_epoch == 0) return;
+  v1::ProgressInfo& progress = *response.mutable_progress_info();
+  progress.set_total_step_count_per_epoch(static_cast<std::int64_t>(steps_per_epoch));
+  progress.set_current_step(static_cast<std::int64_t>((latest.step() - 1) % steps_per_epoch + 1));
+  progress.set_current_epoch(static_cast<std::int64_t>(epoch_of(latest, epochs)) + 1);
+  progress.set_max_epoch(static_cast<std::int64_t>(epochs));
 }
 
 }  // namespace
@@ -109,6 +126,7 @@ Coordinator::JobPtr Coordinator::activate(JobRecord record) {
   }
   job->job = std::move(*parsed.job);
   job->record = std::move(record);
+  job->log_metrics = std::make_shared<LogMetrics>(job->job.metric_definitions);
   std::filesystem::create_directories(job_folder(job->name()));
   job->log = std::make_shared<JobLog>(job_folder(job->name()) / "log");
   for (const Notice& notice : store_.notices(job->name())) {
@@ -168,6 +186,7 @@ std::string Coordinator::create(const v1::CreateTrainingJobRequest& request,
   record.client_token = submission.client_token;
   record.state = submitted(job.ranks, job.retries, job.max_runtime, wall_now());
   if (job.max_wait) record.state.max_wait = *job.max_wait;
+  if (job.max_pending) record.state.max_pending = *job.max_pending;
   const Lock lock(mutex_);
   if (auto known = submitted_before(request, submission.client_token)) return *std::move(known);
   store_.create(record);
@@ -182,7 +201,31 @@ std::string Coordinator::create(const v1::CreateTrainingJobRequest& request,
 v1::DescribeTrainingJobResponse Coordinator::describe(const std::string& name) {
   const Lock lock(mutex_);
   const JobPtr job = find(name);
-  return musher::describe(job ? job->record : store_.get(name), wall_now());
+  const JobRecord record = job ? job->record : store_.get(name);
+  v1::DescribeTrainingJobResponse response = musher::describe(record, wall_now());
+  const v1::ReportRequest latest =
+      job ? job->latest : store_.progress(name).value_or(v1::ReportRequest());
+  describe_progress(record, latest, response);
+  return response;
+}
+
+void Coordinator::metrics(const std::string& name, const std::string& only,
+                          const std::function<bool(const v1::MetricsChunk&)>& take) {
+  v1::MetricsChunk chunk;
+  for (const v1::Metric& metric : store_.metrics(name)) {
+    if (!only.empty() && metric.name() != only) continue;
+    v1::MetricPoint& point = *chunk.add_points();
+    point.set_metric_name(metric.name());
+    point.set_value(metric.value());
+    *point.mutable_timestamp() =
+        google::protobuf::util::TimeUtil::MillisecondsToTimestamp(metric.time_ms());
+    point.set_epoch(metric.epoch());
+    point.set_step(metric.step());
+    if (chunk.points_size() < kMetricsOfAChunk) continue;
+    if (!take(chunk)) return;
+    chunk.Clear();
+  }
+  take(chunk);
 }
 
 v1::ListTrainingJobsResponse Coordinator::list(const v1::ListTrainingJobsRequest& request) {
@@ -225,6 +268,7 @@ v1::JobProgress Coordinator::progress(const std::string& name, std::size_t first
   const JobRecord record = job ? job->record : store_.get(name);
   v1::JobProgress progress;
   *progress.mutable_job() = musher::describe(record, wall_now());
+  *progress.mutable_tags() = record.request.tags();
   progress.set_over(record.state.over());
   progress.set_ranks(record.state.ranks);
   progress.set_attempt(record.state.attempt);

@@ -71,6 +71,10 @@ class Coordinator {
   std::string create(const v1::CreateTrainingJobRequest& request,
                      const Submission& submission = {});
   v1::DescribeTrainingJobResponse describe(const std::string& name);
+  /// A job's metrics by time, in chunks, until `take` says false; the last chunk may be empty.
+  /// `only`: those of one name; empty: all.
+  void metrics(const std::string& name, const std::string& only,
+               const std::function<bool(const v1::MetricsChunk&)>& take);
   v1::ListTrainingJobsResponse list(const v1::ListTrainingJobsRequest& request);
   void stop(const std::string& name);
   /// SIGKILL now: the second Ctrl-C.
@@ -142,6 +146,10 @@ class Coordinator {
   void start_attempt(const JobPtr& job);
   void spawn(const JobPtr& job, AttemptRecord record);
   void adopt_attempt(const JobPtr& job);
+  void take_output(const std::string& name, std::uint64_t attempt,
+                   const std::vector<LogEntry>& entries,
+                   const LogMetrics& metrics);  // (free)
+  void save_log_metrics(const JobPtr& job);
   void watch(const JobPtr& job, std::optional<Process> process, std::uint64_t logged);
   void prepare(const JobPtr& job);
   void retire(Helper& helper);

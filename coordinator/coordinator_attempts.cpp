@@ -191,7 +191,8 @@ void Coordinator::watch(const JobPtr& job, std::optional<Process> process, std::
   const std::string name = job->name();
   const std::uint64_t attempt = job->state().attempt;
   AttemptListener listener;
-  listener.output = [this, log = job->log, attempt, logged](const std::vector<OutputLine>& lines) {
+  listener.output = [this, log = job->log, metrics = job->log_metrics, name, attempt,
+                     logged](const std::vector<OutputLine>& lines) {
     std::vector<LogEntry> entries;
     for (const OutputLine& line : lines) {
       const auto kind = line.line.kind;
@@ -203,8 +204,7 @@ void Coordinator::watch(const JobPtr& job, std::optional<Process> process, std::
                          line.line.text, attempt, line.end});
     }
     log->append(entries);
-    const Lock lock(mutex_);
-    notify();
+    take_output(name, attempt, entries, *metrics);
   };
   listener.rank_ended = [this, name, attempt](const RankExit& exit) {
     rank_ended(name, attempt, exit);

@@ -63,7 +63,8 @@ JobFile read_job_file(const std::filesystem::path& file, std::optional<int> work
     }
     throw Error(ErrorCode::kInvalidArgument, lines);
   }
-  return {request_from_json(json, folder).request, std::move(*parsed.job)};
+  return {request_from_json(json, folder).request, std::move(*parsed.job),
+          std::move(parsed.notices)};
 }
 
 }  // namespace musher

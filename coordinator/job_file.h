@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "job/job.h"
 #include "training_job.pb.h"
@@ -14,6 +15,7 @@ namespace musher {
 struct JobFile {
   v1::CreateTrainingJobRequest request;
   Job job;
+  std::vector<JobError> notices;  ///< what the job asks for that changes nothing
 };
 
 /// Reads a job's file. Two things that SageMaker does not have are done here, on the client's side:

@@ -17,7 +17,7 @@ constexpr std::string_view kColumns =
     "id, request, workers, status, secondary, created, modified, training_start, training_end, "
     "ranks, retries_left, "
     "max_runtime, attempt, attempt_started, ran, stop, kill_at, killed, failure, artifact, "
-    "max_wait, interruption, spot_interruption, client_token";
+    "max_wait, interruption, spot_interruption, max_pending, client_token";
 
 std::string to_text(const google::protobuf::Message& message) {
   std::string text;
@@ -77,7 +77,8 @@ void bind_state(Statement& statement, const JobState& state) {
   statement.bind(state.failure).bind(state.artifact);
   statement.bind(std::int64_t{state.max_wait.count()})
       .bind(state.interruption)
-      .bind(state.spot_interruption ? 1 : 0);
+      .bind(state.spot_interruption ? 1 : 0)
+      .bind(std::int64_t{state.max_pending.count()});
 }
 
 void save_lists(Database& database, std::int64_t id, const JobState& state) {
@@ -202,6 +203,7 @@ JobRecord read_job(Database& database, Statement& row) {
   state.max_wait = std::chrono::milliseconds(row.integer());
   state.interruption = row.text();
   state.spot_interruption = row.small() != 0;
+  state.max_pending = std::chrono::milliseconds(row.integer());
   if (!row.null()) job.client_token = row.text();
   read_lists(database, id, state);
   job.final_metrics = read_metrics(database, id, true);
@@ -261,8 +263,9 @@ void JobStore::create(const JobRecord& job) {
       "training_start, "
       "training_end, ranks, retries_left, max_runtime, attempt, attempt_started, ran, stop, "
       "kill_at, killed, "
-      "failure, artifact, max_wait, interruption, spot_interruption, client_token) VALUES (?, ?, "
-      "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+      "failure, artifact, max_wait, interruption, spot_interruption, max_pending, client_token) "
+      "VALUES (?, ?, "
+      "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   insert.bind(job.name()).bind(to_text(job.request)).bind(job.workers);
   bind_state(insert, job.state);
   insert.bind(has_token ? std::optional(job.client_token) : std::nullopt);
@@ -325,7 +328,7 @@ void JobStore::save(const std::string& name, const JobState& state,
       "ranks = ?, retries_left = ?, max_runtime = ?, attempt = ?, attempt_started = ?, ran = ?, "
       "stop = ?, "
       "kill_at = ?, killed = ?, failure = ?, artifact = ?, max_wait = ?, interruption = ?, "
-      "spot_interruption = ? WHERE id = ?");
+      "spot_interruption = ?, max_pending = ? WHERE id = ?");
   bind_state(update, state);
   update.bind(id).run();
   save_lists(database, id, state);

@@ -44,6 +44,12 @@ void check(const v1::ListTrainingJobsRequest& request) {
   check_enum("SortBy", *v1::SortBy_descriptor(), request.sort_by());
   check_enum("SortOrder", *v1::ListTrainingJobsRequest::SortOrder_descriptor(),
              request.sort_order());
+  if (!request.warm_pool_status_equals().empty()) {
+    reject("WarmPoolStatusEquals: there are no warm pools; leave it out");
+  }
+  if (!request.training_plan_arn_equals().empty()) {
+    reject("TrainingPlanArnEquals: there are no training plans; leave it out");
+  }
   if (request.max_results() < 0 || request.max_results() > kMostResults) {
     reject(fmt::format("MaxResults: must be 1 to {}, not {}", kMostResults, request.max_results()));
   }

@@ -185,8 +185,13 @@ ALTER TABLE jobs ADD COLUMN client_token TEXT;
 CREATE UNIQUE INDEX jobs_client_token ON jobs (client_token) WHERE client_token IS NOT NULL;
 )sql";
 
+// How long a job may wait for its first start.
+constexpr const char* kVersion5 = R"sql(
+ALTER TABLE jobs ADD COLUMN max_pending INTEGER NOT NULL DEFAULT 0;
+)sql";
+
 // Each takes the schema one version further.
-constexpr const char* kVersions[] = {kVersion1, kVersion2, kVersion3, kVersion4};
+constexpr const char* kVersions[] = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
 constexpr int kSchemaVersion = std::size(kVersions);
 
 std::filesystem::path made(const std::filesystem::path& folder) {

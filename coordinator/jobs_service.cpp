@@ -101,6 +101,14 @@ GrpcStatus JobsService::Watch(ServerContext* context, const v1::WatchRequest* re
   });
 }
 
+GrpcStatus JobsService::Metrics(ServerContext*, const v1::MetricsRequest* request,
+                                grpc::ServerWriter<v1::MetricsChunk>* writer) {
+  return guarded([&] {
+    coordinator_.metrics(request->training_job_name(), request->metric_name(),
+                         [&](const v1::MetricsChunk& chunk) { return writer->Write(chunk); });
+  });
+}
+
 GrpcStatus JobsService::Logs(ServerContext* context, const v1::LogsRequest* request,
                              grpc::ServerWriter<v1::LogChunk>* writer) {
   return guarded([&] {

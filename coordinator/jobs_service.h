@@ -33,6 +33,8 @@ class JobsService final : public v1::Jobs::Service {
                                  v1::DeleteTrainingJobResponse* reply) override;
   grpc::Status Watch(grpc::ServerContext* context, const v1::WatchRequest* request,
                      grpc::ServerWriter<v1::JobProgress>* writer) override;
+  grpc::Status Metrics(grpc::ServerContext* context, const v1::MetricsRequest* request,
+                       grpc::ServerWriter<v1::MetricsChunk>* writer) override;
   grpc::Status Logs(grpc::ServerContext* context, const v1::LogsRequest* request,
                     grpc::ServerWriter<v1::LogChunk>* writer) override;
 

@@ -42,7 +42,7 @@ struct Loss {
   bool operator==(const Loss&) const = default;
 };
 
-enum class StopReason { kNone, kRequested, kMaxRuntime, kMaxWait };
+enum class StopReason { kNone, kRequested, kMaxRuntime, kMaxWait, kMaxPending };
 
 /// All of a job that changes by events. A value; the store keeps it whole.
 struct JobState {
@@ -58,7 +58,8 @@ struct JobState {
   int retries_left = 0;
   std::chrono::milliseconds max_runtime{86'400'000};  ///< over all attempts
 
-  std::chrono::milliseconds max_wait{0};  ///< from `created` on; 0: no limit
+  std::chrono::milliseconds max_wait{0};     ///< from `created` on; 0: no limit
+  std::chrono::milliseconds max_pending{0};  ///< from `created` to the first start; 0: no limit
 
   std::uint64_t attempt = 0;                ///< the newest, from 1; 0: none yet
   std::optional<WallTime> attempt_started;  ///< set while the attempt runs

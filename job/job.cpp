@@ -49,13 +49,14 @@ JobOrErrors parse_job(const std::string& json, std::optional<int> workers,
   // Text that is no JSON object has no fields to say more about.
   if (!read.errors.empty() && read.order.empty()) return {std::nullopt, std::move(read.errors)};
   JobOrErrors result = validate_request(read.request, workers);
+  result.notices.insert(result.notices.begin(), read.notices.begin(), read.notices.end());
   if (read.errors.empty() && result.job) return result;
   std::vector<JobError> errors = read.errors;
   for (const JobError& error : result.errors) {
     if (!follows(error, read.errors)) errors.push_back(error);
   }
   sort_by_place(errors, read.order);
-  return {std::nullopt, std::move(errors)};
+  return {std::nullopt, std::move(errors), std::move(result.notices)};
 }
 
 std::string to_text(const std::vector<JobError>& errors) {

@@ -57,6 +57,13 @@ struct Hyperparameters {
   std::int64_t storage_retry_seconds = 120;  ///< after the first failure of one call
 };
 
+/// A metric that is found in the ranks' log lines: the number in the first group of `regex`, which
+/// is RE2's.
+struct MetricDefinition {
+  std::string name;
+  std::string regex;
+};
+
 /// A validated CreateTrainingJob: what the rest of Musher works with. A value.
 struct Job {
   std::string name;
@@ -68,8 +75,10 @@ struct Job {
   int ranks = 1;                   ///< InstanceCount × processes_per_instance, or --workers
   std::chrono::seconds max_runtime{86'400};
   bool spot = false;  ///< EnableManagedSpotTraining: its hosts may be taken back at any time
-  std::optional<std::chrono::seconds> max_wait;  ///< of a spot job: from its creation to its end
-  int retries = 0;                               ///< RetryStrategy.MaximumRetryAttempts
+  std::optional<std::chrono::seconds> max_wait;     ///< of a spot job: from its creation to its end
+  std::optional<std::chrono::seconds> max_pending;  ///< from its creation to its first start
+  int retries = 0;                                  ///< RetryStrategy.MaximumRetryAttempts
+  std::vector<MetricDefinition> metric_definitions;
   std::map<std::string, std::string> environment;
 
   /// `<output>/<name>/output/model.tar.gz`
@@ -83,10 +92,12 @@ struct JobError {
   std::string message;
 };
 
-/// Either a job, or everything that is wrong with it.
+/// Either a job, or everything that is wrong with it. `notices`: what it asks for that changes
+/// nothing, e.g. {"RoleArn", "changes nothing: credentials are …"}.
 struct JobOrErrors {
   std::optional<Job> job;
   std::vector<JobError> errors;
+  std::vector<JobError> notices = {};
 };
 
 /// From the JSON text of a CreateTrainingJob request. `workers` overrides the number of ranks

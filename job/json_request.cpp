@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "common/error.h"
+#include "job/fields.h"
 #include "job/limits.h"
 #include "job/nearest.h"
 #include "job/request.h"
@@ -17,44 +18,6 @@ using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
-
-/// Fields that a real SageMaker has and Musher does not, so that the answer is not "did you mean".
-const std::set<std::string>& sagemaker_only() {
-  static const std::set<std::string> names = {"AttributeNames",
-                                              "CompressionType",
-                                              "ContainerArguments",
-                                              "ContainerEntrypoint",
-                                              "DatasetSource",
-                                              "DebugHookConfig",
-                                              "DebugRuleConfigurations",
-                                              "EnableInterContainerTrafficEncryption",
-                                              "EnableNetworkIsolation",
-                                              "EnableSageMakerMetricsTimeSeries",
-                                              "ExperimentConfig",
-                                              "FileSystemDataSource",
-                                              "InfraCheckConfig",
-                                              "InstanceGroupNames",
-                                              "InstanceGroups",
-                                              "InstancePreferences",
-                                              "KeepAlivePeriodInSeconds",
-                                              "KmsKeyId",
-                                              "MaxPendingTimeInSeconds",
-                                              "MetricDefinitions",
-                                              "MlflowConfig",
-                                              "ModelPackageConfig",
-                                              "ProfilerConfig",
-                                              "ProfilerRuleConfigurations",
-                                              "RecordWrapperType",
-                                              "RemoteDebugConfig",
-                                              "ServerlessJobConfig",
-                                              "SessionChainingConfig",
-                                              "TensorBoardOutputConfig",
-                                              "TrainingImageConfig",
-                                              "TrainingPlanArn",
-                                              "VolumeKmsKeyId",
-                                              "VpcConfig"};
-  return names;
-}
 
 std::string shown(const Json& value) {
   std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -85,8 +48,13 @@ class Reader {
       const std::string at = join_path(path, name);
       result_.order.push_back(at);
       const FieldDescriptor* field = find(descriptor, name);
-      if (field == nullptr) {
-        unknown(descriptor, name, at);
+      const FieldFate fate = fate_of(at, value);
+      if (fate.fate == Fate::kNotice)
+        result_.notices.push_back({at, "changes nothing: " + fate.why});
+      if (fate.fate == Fate::kRefused) {
+        error(at, "Musher does not have it: " + fate.why + "; leave it out");
+      } else if (field == nullptr) {
+        if (!fate.listed) unknown(descriptor, name, at);
       } else if (!value.is_null()) {
         read(value, message, *field, at);
       }
@@ -106,9 +74,6 @@ class Reader {
   }
 
   void unknown(const Descriptor& descriptor, const std::string& name, const std::string& path) {
-    if (sagemaker_only().count(name) > 0) {
-      return error(path, "is a field of SageMaker that Musher does not have; leave it out");
-    }
     std::vector<std::string> known;
     for (int i = 0; i < descriptor.field_count(); ++i)
       known.push_back(descriptor.field(i)->json_name());

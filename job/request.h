@@ -14,11 +14,12 @@
 namespace musher {
 
 /// A request as far as it could be read, and what could not. `order` names every field of the text,
-/// in its order.
+/// in its order; `notices` are the fields of SageMaker that change nothing here.
 struct RequestOrErrors {
   v1::CreateTrainingJobRequest request;
   std::vector<JobError> errors;
   std::vector<std::string> order;
+  std::vector<JobError> notices;
 };
 
 /// JSON text → message: syntax, names, types, enum values. No limits beyond those and no relations:

@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "job/hyperparameters.h"
 #include "job/limits.h"
+#include "job/metric_definitions.h"
 #include "job/nearest.h"
 #include "job/request.h"
 
@@ -37,8 +38,8 @@ class Validation {
     ranks();
     // Relations between values that are wrong by themselves would only add noise.
     if (errors_.size() == before) relations();
-    if (!errors_.empty()) return {std::nullopt, std::move(errors_)};
-    return {std::move(job_), {}};
+    if (!errors_.empty()) return {std::nullopt, std::move(errors_), std::move(notices_)};
+    return {std::move(job_), {}, std::move(notices_)};
   }
 
  private:
@@ -55,6 +56,7 @@ class Validation {
             "Musher runs no containers; leave it out, and name the model in HyperParameters.model");
     }
     input_mode(algorithm.training_input_mode(), "AlgorithmSpecification.TrainingInputMode");
+    job_.metric_definitions = read_metric_definitions(algorithm, errors_, notices_);
   }
 
   void input_mode(v1::AlgorithmSpecification::InputMode mode, const std::string& path) {
@@ -151,9 +153,29 @@ class Validation {
       job_.max_runtime =
           std::chrono::seconds(request_.stopping_condition().max_runtime_in_seconds());
     }
+    if (request_.stopping_condition().max_pending_time_in_seconds() > 0) {
+      job_.max_pending =
+          std::chrono::seconds(request_.stopping_condition().max_pending_time_in_seconds());
+    }
     spot();
+    tags();
     job_.retries = request_.retry_strategy().maximum_retry_attempts();
     job_.environment = {request_.environment().begin(), request_.environment().end()};
+  }
+
+  void tags() {
+    std::map<std::string, int> seen;
+    for (int i = 0; i < request_.tags_size(); ++i) {
+      const std::string& key = request_.tags(i).key();
+      const auto [first, added] = seen.emplace(key, i);
+      if (!added) {
+        error(fmt::format("Tags[{}].Key", i),
+              fmt::format("{} is there already, at Tags[{}]", in_quotes(key), first->second));
+      } else if (key.starts_with("aws:")) {
+        error(fmt::format("Tags[{}].Key", i),
+              fmt::format("must not begin with aws:, which is AWS's own, not {}", in_quotes(key)));
+      }
+    }
   }
 
   /// SageMaker's rules. Interruptions of a spot job are bounded by its time alone, so it has one.
@@ -265,6 +287,7 @@ class Validation {
   const std::optional<int> workers_;
   Job job_;
   std::vector<JobError> errors_;
+  std::vector<JobError> notices_;
 };
 
 }  // namespace

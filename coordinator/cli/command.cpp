@@ -45,6 +45,12 @@ bool Options::parse(const std::vector<std::string>& words) {
   return true;
 }
 
+void print_notices(const std::vector<JobError>& notices) {
+  for (const JobError& notice : notices) {
+    std::cerr << "musher: notice: " << notice.path << ": " << notice.message << "\n";
+  }
+}
+
 int report(const Error& error) {
   // Several things wrong with a job are a line each.
   const std::string text = error.what();

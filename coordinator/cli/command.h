@@ -8,6 +8,7 @@
 #include <boost/program_options.hpp>
 
 #include "common/error.h"
+#include "job/job.h"
 
 namespace musher::cli {
 
@@ -31,6 +32,7 @@ extern const Command kList;
 extern const Command kStatus;
 extern const Command kWatch;
 extern const Command kLogs;
+extern const Command kMetrics;
 extern const Command kResize;
 extern const Command kStop;
 extern const Command kDelete;
@@ -72,6 +74,9 @@ class Options {
   po::positional_options_description positions_;
   std::vector<std::string> required_;
 };
+
+/// What a job asks for that changes nothing, a line each on stderr.
+void print_notices(const std::vector<JobError>& notices);
 
 /// `error` on stderr; the exit code that goes with it.
 int report(const Error& error);

@@ -1,5 +1,6 @@
 // musher list
 
+#include <array>
 #include <iostream>
 
 #include <fmt/format.h>
@@ -19,6 +20,14 @@ Enum parse_enum(const char* flag, const std::string& value, Parse parse, const c
   Enum result;
   if (parse(value, &result)) return result;
   throw Error(ErrorCode::kInvalidArgument, fmt::format("--{} must be one of {}", flag, choices));
+}
+
+google::protobuf::Timestamp parse_time(const char* flag, const std::string& text) {
+  google::protobuf::Timestamp time;
+  if (google::protobuf::util::TimeUtil::FromString(text, &time)) return time;
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      fmt::format("--{} must be a time such as 2026-01-31T08:00:00Z, not \"{}\"", flag, text));
 }
 
 void print_table(const v1::ListTrainingJobsResponse& jobs) {
@@ -45,13 +54,21 @@ int run(const Command& command, const std::vector<std::string>& words) {
   v1::ListTrainingJobsRequest request;
   std::optional<int> most;
   std::optional<std::string> contains;
+  std::optional<std::string> token;
+  std::array<std::string, 4> times;  // in the order of the options below
   Options options(command);
   options.add("status", &status, "STATUS",
               "only jobs that are InProgress, Completed, Failed, Stopping or Stopped");
   options.add("name-contains", &contains, "TEXT", "only jobs with this in their name");
   options.add("sort-by", &sort_by, "KEY", "Name, CreationTime (the default) or Status");
   options.add("sort-order", &sort_order, "ORDER", "Ascending or Descending");
+  options.add("created-after", &times[0], "TIME", "2026-01-31T08:00:00Z, in UTC");
+  options.add("created-before", &times[1], "TIME", "likewise");
+  options.add("modified-after", &times[2], "TIME", "by LastModifiedTime");
+  options.add("modified-before", &times[3], "TIME", "likewise");
   options.add("max-results", &most, "N", "one page of at most N jobs; otherwise all are listed");
+  options.add("next-token", &token, "TOKEN",
+              "go on where the page of which this is the NextToken ended");
   options.add("json", &json, "SageMaker's ListTrainingJobs answer");
   options.add_coordinator(&address);
   if (!options.parse(words)) return kOk;
@@ -70,6 +87,15 @@ int run(const Command& command, const std::vector<std::string>& words) {
         "sort-order", sort_order, v1::ListTrainingJobsRequest::SortOrder_Parse,
         "Ascending, Descending"));
   }
+  if (!times[0].empty())
+    *request.mutable_creation_time_after() = parse_time("created-after", times[0]);
+  if (!times[1].empty())
+    *request.mutable_creation_time_before() = parse_time("created-before", times[1]);
+  if (!times[2].empty())
+    *request.mutable_last_modified_time_after() = parse_time("modified-after", times[2]);
+  if (!times[3].empty())
+    *request.mutable_last_modified_time_before() = parse_time("modified-before", times[3]);
+  if (token) request.set_next_token(*token);
   if (contains) request.set_name_contains(*contains);
   request.set_max_results(most.value_or(100));
 

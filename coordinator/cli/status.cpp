@@ -43,6 +43,7 @@ void print(const v1::JobProgress& progress) {
   for (const auto& metric : job.final_metric_data_list()) {
     field("metric", fmt::format("{} {:.5g}", metric.metric_name(), metric.value()));
   }
+  for (const auto& tag : progress.tags()) field("tag", tag.key() + " = " + tag.value());
   field("artifact", job.model_artifacts().s3_model_artifacts());
   for (const auto& transition : job.secondary_status_transitions()) {
     field("history", google::protobuf::util::TimeUtil::ToString(transition.start_time()) + " " +

@@ -60,7 +60,9 @@ int run(const Command& command, const std::vector<std::string>& words) {
   if (!options.parse(words)) return kOk;
 
   v1::SubmitTrainingJobRequest request;
-  *request.mutable_job() = read_job_file(path, std::nullopt).request;
+  const JobFile file = read_job_file(path, std::nullopt);
+  print_notices(file.notices);
+  *request.mutable_job() = file.request;
   request.set_client_token(token.empty() ? random_token() : token);
   Connection connection(address);
   const std::string name = submit(connection, request);

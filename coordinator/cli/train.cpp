@@ -76,6 +76,7 @@ int run(const Command& command, const std::vector<std::string>& words) {
   if (!options.parse(words)) return kOk;
 
   const JobFile file = read_job_file(path, workers);
+  print_notices(file.notices);
   block_stop_signals();
   std::optional<TemporaryFolder> temporary("musher-train");
   if (state.empty()) state = temporary->path();

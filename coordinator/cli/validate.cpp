@@ -26,6 +26,7 @@ int run(const Command& command, const std::vector<std::string>& words) {
     throw Error(ErrorCode::kInvalidArgument, "JOB.json is missing; see musher validate --help");
   }
   const JobFile file = read_job_file(path, workers);
+  print_notices(file.notices);
   std::cout << path << ": job " << file.job.name << " is valid\n";
   return kOk;
 }

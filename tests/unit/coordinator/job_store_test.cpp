@@ -63,6 +63,7 @@ constexpr const char* kBack[] = {
     "ALTER TABLE jobs DROP COLUMN max_wait; ALTER TABLE jobs DROP COLUMN interruption; "
     "ALTER TABLE jobs DROP COLUMN spot_interruption;",
     "DROP INDEX jobs_client_token; ALTER TABLE jobs DROP COLUMN client_token;",
+    "ALTER TABLE jobs DROP COLUMN max_pending;",
 };
 constexpr int kNewest = std::size(kBack) + 1;
 
@@ -158,6 +159,7 @@ TEST_F(JobStoreTest, AJobComesBackAsItWas) {
   }
   state.ran = 17ms;
   state.max_wait = 5h;
+  state.max_pending = 7h;
   state.interruption = "EC2 takes host a back";
   state.spot_interruption = true;
   store_->save("a", state, {{kNow, "first"}});

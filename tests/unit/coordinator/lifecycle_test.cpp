@@ -507,6 +507,24 @@ TEST(Lifecycle, MaxWaitCountsFromCreationAndInTheQueue) {
   EXPECT_FALSE(next_tick(state));
 }
 
+TEST(Lifecycle, MaxPendingEndsAJobThatNeverStartedAndNoOther) {
+  JobState waits = submitted(1, 1, 1h, kStart);
+  waits.max_pending = 30min;
+  EXPECT_EQ(next_tick(waits), kStart + 30min);
+  EXPECT_EQ(decide(waits, Tick{}, kStart + 29min).state, waits);
+  const JobState ended = decide(waits, Tick{}, kStart + 30min).state;
+  EXPECT_EQ(ended.status, Status::Stopped);
+  EXPECT_EQ(ended.secondary, Secondary::Stopped);
+  EXPECT_EQ(ended.transitions[1].message,
+            "The job was pending for MaxPendingTimeInSeconds, 1800 s.");
+  JobState runs = decide(waits, Scheduled{}, kStart + 1min).state;
+  EXPECT_EQ(next_tick(runs), kStart + 61min);
+  EXPECT_EQ(decide(runs, Tick{}, kStart + 40min).state, runs);
+  runs = decide(runs, AttemptEnded{1, {}, "gone"}, kStart + 45min).state;
+  ASSERT_EQ(runs.secondary, Secondary::Interrupted);
+  EXPECT_EQ(decide(runs, Tick{}, kStart + 46min).state, runs) << "it did start";
+}
+
 TEST(Lifecycle, MaxWaitEndsARunningJobWithTheModelSoFar) {
   JobState state = submitted(1, 0, 1h, kStart);
   state.max_wait = 1h;

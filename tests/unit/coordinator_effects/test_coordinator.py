@@ -3,6 +3,7 @@
 The worker misbehaves as the job's Environment says, and waits for a file (FAKE_GATE) where a test has to hold it.
 """
 
+import csv
 import json
 import os
 import re
@@ -161,6 +162,52 @@ class Life(CoordinatorTest):
                 done = self.musher("serve", "--state", self.folder / "x", "--listen", listen, "--trainer", WORKER, code=2)
                 self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
                 self.assertIn(why, done.stderr)
+
+
+class Metrics(CoordinatorTest):
+    def test_metrics_over_time_and_those_of_the_jobs_own_expressions(self):
+        self.serve()
+        job = self.job("measured", epochs=3)
+        job["AlgorithmSpecification"]["MetricDefinitions"] = [
+            {"Name": "world size", "Regex": r"joined as 1 of (\d+)"}, {"Name": "a,b", "Regex": r"joined as (\d) of"},
+            {"Name": "never", "Regex": "no such (line)"}, {"Name": "word", "Regex": "joined (as)"},
+            {"Name": "train:loss", "Regex": "loss (.*)"}]
+        job["Tags"] = [{"Key": "team", "Value": "dogs"}]
+        self.assertIn("MetricDefinitions[4]: train:loss is measured by Musher itself",
+                      self.musher("submit", self.write_job(job), code=0).stderr)
+        description = self.finished("measured", "Completed")
+        final = {one["MetricName"]: one["Value"] for one in description["FinalMetricDataList"]}
+        self.assertEqual(final["world size"], 2)
+        self.assertIn(final["a,b"], (0, 1))
+        self.assertEqual({"never", "word"} & set(final), set())
+        self.assertEqual(description["ProgressInfo"]["CurrentEpoch"], 3)
+        rows = list(csv.DictReader(self.musher("metrics", "measured", "--csv", code=0).stdout.splitlines()))
+        self.assertEqual(list(rows[0]), ["Timestamp", "MetricName", "Value", "Epoch", "Step"])
+        self.assertEqual([row["Value"] for row in rows if row["MetricName"] == "world size"], ["2"])
+        self.assertIn("a,b", [row["MetricName"] for row in rows])
+        self.assertEqual([row["Timestamp"] for row in rows], sorted(row["Timestamp"] for row in rows))
+        only = self.musher("metrics", "measured", "--name", "world size", code=0).stdout.splitlines()
+        self.assertEqual(len(only), 2, only)
+        self.assertRegex(self.musher("status", "measured", code=0).stdout, "tag +team = dogs")
+        self.musher("metrics", "nobody", code=2)
+
+    def test_a_page_of_the_list_and_the_next(self):
+        self.serve()
+        for name in ("a", "b", "c"):
+            self.submit(name, environment={"FAKE_GATE": self.gate})
+        page = json.loads(self.musher("list", "--json", "--max-results", 2, code=0).stdout)
+        rest = json.loads(self.musher("list", "--json", "--max-results", 2, "--next-token", page["NextToken"], code=0).stdout)
+        names = lambda answer: [job["TrainingJobName"] for job in answer["TrainingJobSummaries"]]
+        self.assertEqual((names(page), names(rest)), (["a", "b"], ["c"]))
+        self.assertNotIn("NextToken", rest)
+        created = rest["TrainingJobSummaries"][0]["CreationTime"]
+        listed = lambda *words: names(json.loads(self.musher("list", "--json", *words, code=0).stdout))
+        self.assertEqual(listed("--created-before", created), ["a", "b"])
+        self.assertEqual(listed("--created-after", created), [])
+        self.musher("list", "--created-after", "yesterday", code=2)
+        self.gate.touch()
+        for name in ("a", "b", "c"):
+            self.finished(name, "Completed")
 
 
 class Failures(CoordinatorTest):

@@ -59,6 +59,16 @@ std::string tags_of(int entries) {
   return tags.dump();
 }
 
+std::string metrics_of(int entries) {
+  Json metrics = Json::array();
+  for (int i = 0; i < entries; ++i) {
+    metrics.push_back({{"Name", "m" + std::to_string(i)}, {"Regex", "(x)"}});
+  }
+  return metrics.dump();
+}
+
+const std::string kMetrics = "/AlgorithmSpecification/MetricDefinitions";
+const std::string kMetricsPath = "AlgorithmSpecification.MetricDefinitions";
 const std::string kSource = "/InputDataConfig/0/DataSource/S3DataSource";
 const std::string kSourcePath = "InputDataConfig[0].DataSource.S3DataSource";
 
@@ -74,6 +84,17 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"FieldOfSageMakerOnly", "/VpcConfig", "{}", "VpcConfig", "does not have"},
         Wrong{"EncryptionIsNotSilentlyIgnored", "/OutputDataConfig/KmsKeyId", "\"k\"",
               "OutputDataConfig.KmsKeyId", "does not have"},
+        Wrong{"IsolationThatIsNotThere", "/EnableNetworkIsolation", "true",
+              "EnableNetworkIsolation", "have the network of their hosts"},
+        Wrong{"GzipInPipeModeOnly", "/InputDataConfig/0/CompressionType", "\"Gzip\"",
+              "InputDataConfig[0].CompressionType", "belongs to Pipe mode"},
+        Wrong{"FileSystem", "/InputDataConfig/0/DataSource/FileSystemDataSource",
+              "{\"FileSystemId\": \"fs-1\"}", "InputDataConfig[0].DataSource.FileSystemDataSource",
+              "file:///folder"},
+        Wrong{"UncompressedModel", "/OutputDataConfig/CompressionType", "\"NONE\"",
+              "OutputDataConfig.CompressionType", "always a model.tar.gz"},
+        Wrong{"InstanceGroups", "/ResourceConfig/InstanceGroups", "[{}]",
+              "ResourceConfig.InstanceGroups", "hosts of a job are alike"},
         Wrong{"SnakeCase", "/training_job_name", "\"a\"", "training_job_name",
               "did you mean \"TrainingJobName\""},
         Wrong{"ObjectForString", "/TrainingJobName", "{}", "TrainingJobName",
@@ -164,6 +185,32 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"TooManyEnvironmentVariables", "/Environment", map_of(101, "V"), "Environment",
               "at most 100 entries, not 101"},
         Wrong{"TooManyTags", "/Tags", tags_of(51), "Tags", "at most 50 entries, not 51"},
+        Wrong{"TagTwice", "/Tags", R"([{"Key": "a"}, {"Key": "a"}])", "Tags[1].Key",
+              "\"a\" is there already, at Tags[0]"},
+        Wrong{"TagOfAws", "/Tags", R"([{"Key": "aws:x"}])", "Tags[0].Key",
+              "must not begin with aws:"},
+        Wrong{"PendingTooShort", "/StoppingCondition/MaxPendingTimeInSeconds", "60",
+              "StoppingCondition.MaxPendingTimeInSeconds", "1800 to 2419200, not 60"},
+        Wrong{"KeepAliveTooLong", "/ResourceConfig/KeepAlivePeriodInSeconds", "21601",
+              "ResourceConfig.KeepAlivePeriodInSeconds", "at most 21600, not 21601"},
+        Wrong{"MetricWithoutName", kMetrics, R"j([{"Regex": "(x)"}])j", kMetricsPath + "[0].Name",
+              "is required"},
+        Wrong{"MetricWithoutRegex", kMetrics, R"j([{"Name": "m"}])j", kMetricsPath + "[0].Regex",
+              "is required"},
+        Wrong{"LongRegex", kMetrics,
+              R"j([{"Name": "m", "Regex": "()j" + std::string(499, 'x') + R"j()"}])j",
+              kMetricsPath + "[0].Regex", "1 to 500 characters, not 501"},
+        Wrong{"RegexWithoutGroup", kMetrics, R"j([{"Name": "m", "Regex": "loss: .*"}])j",
+              kMetricsPath + "[0].Regex", "must have a group in parentheses"},
+        Wrong{"BadRegex", kMetrics, R"j([{"Name": "m", "Regex": "(a"}])j",
+              kMetricsPath + "[0].Regex", "missing )"},
+        Wrong{"RegexOfPerl", kMetrics, R"j([{"Name": "m", "Regex": "(a)(?=b)"}])j",
+              kMetricsPath + "[0].Regex", "no lookaround"},
+        Wrong{"MetricTwice", kMetrics,
+              R"j([{"Name": "m", "Regex": "(a)"}, {"Name": "m", "Regex": "(b)"}])j",
+              kMetricsPath + "[1].Name", "\"m\" is there already"},
+        Wrong{"TooManyMetrics", kMetrics, metrics_of(41), kMetricsPath,
+              "at most 40 entries, not 41"},
         Wrong{"TagWithoutKey", "/Tags", "[{\"Value\": \"v\"}]", "Tags[0].Key", "is required"}),
     [](const auto& info) { return info.param.name; });
 
