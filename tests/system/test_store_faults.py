@@ -1,6 +1,8 @@
 """The object store fails, answers half, goes away for a while: training ends with the same bits, or with the store's own error."""
+import contextlib
 import json
 import os
+import subprocess
 import time
 import unittest
 
@@ -92,6 +94,29 @@ class StoreFaults(MusherTest):
         self.assertTrue(self.manifests(), "the last good one stays")
         self.assertTrue(self.weights(description))
         self.assertGreater(proxy.injected["answer"], 0)
+
+    def test_a_full_disk_costs_no_more_than_the_checkpoints(self):
+        disk = self.folder / "disk"
+        disk.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", disk], capture_output=True).returncode != 0:
+            self.skipTest("only root may make a disk of its own")
+        self.addCleanup(subprocess.run, ["umount", disk], check=True)
+        training = self.start(self.job("disk", epochs=30, checkpoints=f"file://{disk}"))
+
+        def manifests():
+            return sorted(disk.glob("*/manifest.json"))
+
+        self.wait_until(manifests, LIMIT, "a checkpoint stands")
+        with open(disk / "others", "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        description, said = self.result(training, 0)
+        self.assertEqual(description["TrainingJobStatus"], "Completed")
+        self.assertRegex(said, r"checkpoint of step \d+: slice \d of 2 was not (written|committed), the checkpoint before stays: "
+                               r"\S.* file://\S+: .*[Nn]o space left")
+        self.assertTrue(manifests(), "the last good one stays")
+        for path in disk.glob("*/*"):
+            self.assertRegex(path.name, r"^(manifest\.json|slice-\d{5}-of-00002\.safetensors)$", "half-written")
 
     def test_a_store_that_takes_no_manifest_is_not_mistaken_for_a_coordinator_that_is_away(self):
         slow_down = answer(503, "Slow Down", "SlowDown")
