@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "common/error.h"
-#include "common/temporary_file.h"
 #include "coordinator/embedded.h"
 #include "storage/config.h"
 #include "trainer/client/coordinator_client.h"
@@ -163,7 +162,6 @@ End run(TrainerOptions options, const MpiRuntime& mpi, StopRequest& stop,
         const MetadataConfig& metadata) {
   auto world = make_mpi_collective(mpi, {}, Deadline::after(kStartTimeout));
   std::unique_ptr<EmbeddedCoordinator> coordinator;
-  std::optional<TemporaryFile> token;  // of a run by hand, for newcomers
   std::optional<Rendezvous> rendezvous;
   if (options.job_file.empty()) {
     rendezvous = given_rendezvous(options, mpi);
@@ -173,9 +171,6 @@ End run(TrainerOptions options, const MpiRuntime& mpi, StopRequest& stop,
     options.coordinator = rendezvous->address;
     options.job_name = rendezvous->identity.job;
     options.attempt = rendezvous->identity.attempt;
-    token.emplace();
-    options.token_file = token->path();
-    std::ofstream(token->path()) << rendezvous->identity.token << "\n";
   }
 
   CoordinatorClient client(rendezvous->address, rendezvous->identity);
