@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """How long `musher serve` takes to serve again on a state folder with many jobs.
 
-    benchmarks/coordinator_restart.py [--build build] [--jobs 1000] [--runs 5]
+    .venv/bin/python benchmarks/coordinator_restart.py [--build build] [--jobs 1000] [--runs 5] [--out BENCHMARKS.md]
 
 The jobs are real: submitted over gRPC, half of them stopped again while they wait, the others in the queue for slots that do not
 suffice. Each run kills the daemon (SIGKILL), starts it again and takes the time until it answers ListTrainingJobs. Prints the
-median and all runs.
+median and all runs, or with --out puts them on that page.
 """
 import argparse
-import json
 import os
 import signal
 import socket
@@ -20,6 +19,8 @@ import time
 from pathlib import Path
 
 import grpc
+
+from report import RESTART, machine_line, put_section
 
 RAW = {"request_serializer": bytes, "response_deserializer": bytes}
 
@@ -84,6 +85,7 @@ def main():
     parser.add_argument("--build", type=Path, default=Path(__file__).resolve().parents[1] / "build")
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="a page whose section is replaced")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="musher-benchmark-") as name:
         folder = Path(name)
@@ -104,8 +106,14 @@ def main():
                 runs.append(daemon.seconds)
         finally:
             daemon.kill()
-    print(json.dumps({"jobs": options.jobs, "empty_seconds": round(empty, 3),
-                      "median_seconds": round(statistics.median(runs), 3), "runs": [round(run, 3) for run in runs]}))
+    body = (f"From the start of `musher serve` after a SIGKILL, on a state folder with {options.jobs:,} jobs, half of them in the "
+            "queue, to its first answer\n(`benchmarks/coordinator_restart.py`): median "
+            f"{statistics.median(runs):.2f} s of {len(runs)} ({min(runs):.2f} to {max(runs):.2f} s); with no job {empty:.2f} s. "
+            f"{machine_line()}")
+    if options.out:
+        put_section(options.out, RESTART, body)
+    else:
+        print(body)
 
 
 if __name__ == "__main__":

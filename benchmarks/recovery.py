@@ -22,7 +22,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
-HEADING = "## A rank dies"
 LIMIT_S = 120
 
 
@@ -41,6 +40,7 @@ OPTIONS = options_of()
 os.environ["MUSHER_BUILD"] = str(OPTIONS.build.resolve())
 import recovery  # noqa: E402
 from musher_testing import MusherTest, make_images, make_job  # noqa: E402
+from report import RECOVERY, machine_line, put_section  # noqa: E402
 
 
 class Bench(MusherTest):
@@ -127,11 +127,9 @@ def figures(values):
 
 def section(results, peer):
     lines = [
-        HEADING, "",
         f"SIGKILL of one of {OPTIONS.ranks} ranks that train a small perceptron (`benchmarks/recovery.py`), seconds. Musher's time to",
         "the next committed step is an upper bound, and its replacement is started anew each time. torchrun (`--max-restarts`, a",
-        "checkpoint every 10 steps) restarts all ranks. One side runs after the other. Load average of the machine: "
-        f"{os.getloadavg()[1]:.1f} on {os.cpu_count()} cores.", "",
+        f"checkpoint every 10 steps) restarts all ranks. One side runs after the other. {machine_line()}", "",
         "| | median | least | most | kills |", "|---|---|---|---|---|"]
     if results:
         commit, pause, full = zip(*results)
@@ -140,17 +138,7 @@ def section(results, peer):
                   f"| Musher: kill to the replacement's first step | {figures(full)} |"]
     if peer:
         lines.append(f"| torchrun: kill to next step | {figures(peer)} |")
-    return "\n".join(lines) + "\n"
-
-
-def put(text, path):
-    page = path.read_text()
-    start = page.find(HEADING)
-    if start < 0:
-        path.write_text(page.rstrip() + "\n\n" + text)
-        return
-    end = page.find("\n## ", start + 1)
-    path.write_text(page[:start] + text + (page[end:] if end >= 0 else ""))
+    return "\n".join(lines)
 
 
 def main():
@@ -170,8 +158,10 @@ def main():
             peer = bench.peer(OPTIONS.peer_kills, dice)
     finally:
         bench.doCleanups()
-    text = section(results, peer)
-    put(text, OPTIONS.out) if OPTIONS.out else print(text)
+    if OPTIONS.out:
+        put_section(OPTIONS.out, RECOVERY, section(results, peer))
+    else:
+        print(section(results, peer))
 
 
 if __name__ == "__main__":

@@ -69,14 +69,42 @@ def allreduce_section(rounds):
     return "\n".join([*lines, ""])
 
 
-def kept_section(path, heading="## A rank dies"):
-    """What benchmarks/recovery.py has put on the page, as a list of parts."""
+# What other scripts than benchmarks/run put on the page.
+RECOVERY, CHECKPOINTS, RESTART = "## A rank dies", "## Checkpoints", "## A coordinator comes back"
+
+
+def find_section(text, heading):
+    """(begin, end) of it with its heading; None where it is not there."""
+    begin = text.find(heading + "\n")
+    if begin < 0:
+        return None
+    end = text.find("\n## ", begin)
+    return begin, len(text) if end < 0 else end + 1
+
+
+def kept_sections(path):
+    """Those of other scripts, as a list of parts."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    start = text.find(heading)
-    if start < 0:
-        return []
-    end = text.find("\n## ", start)
-    return [text[start:] if end < 0 else text[start:end + 1]]
+    found = [find_section(text, heading) for heading in (RECOVERY, CHECKPOINTS, RESTART)]
+    return [text[place[0]:place[1]].rstrip() + "\n" for place in found if place]
+
+
+def put_section(path, heading, body):
+    """Replaces the section on the page, or adds it at the end."""
+    text = path.read_text(encoding="utf-8")
+    section = f"{heading}\n\n{body.strip()}\n"
+    place = find_section(text, heading)
+    if place is None:
+        path.write_text(text.rstrip() + "\n\n" + section, encoding="utf-8")
+    else:
+        rest = text[place[1]:]
+        path.write_text(text[:place[0]] + section + ("\n" + rest if rest else ""), encoding="utf-8")
+
+
+def machine_line():
+    """Of a section that was measured by itself: when, on what, and how busy it was."""
+    return (f"{date.today()}, {len(os.sched_getaffinity(0))} cores ({processor()}), load average of the machine "
+            f"{os.getloadavg()[0]:.1f}.")
 
 
 def processor():
