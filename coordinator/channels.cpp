@@ -65,7 +65,7 @@ std::shared_ptr<const std::vector<std::vector<Run>>> ChannelData::runs(
     for (const ShardInfo& shard : manifest_.shards()) shard_samples.push_back(shard.samples);
     runs = std::make_shared<std::vector<std::vector<Run>>>(deal(shard_samples, options));
   }
-  const auto result = runs;
+  auto result = runs;
   keep_newest(runs_);
   return result;
 }

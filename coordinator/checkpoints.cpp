@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <functional>
-#include <ranges>
 #include <set>
 #include <utility>
 
@@ -63,7 +62,7 @@ bool is_loss(const Error& error) {
 
 CheckpointSearch find_checkpoints(ObjectStore& store) {
   std::vector<std::string> manifests;
-  store.list("", [&](std::vector<ObjectInfo> page) {
+  store.list("", [&](const std::vector<ObjectInfo>& page) {
     for (const ObjectInfo& object : page) {
       const std::string& key = object.key;
       if (key.ends_with(kManifest) && key.find('/') == key.size() - kManifest.size()) {
@@ -130,8 +129,11 @@ std::optional<CheckpointName> parse_checkpoint_name(std::string_view folder) {
     return problem == std::errc() && end == text.data() + text.size();
   };
   std::vector<std::string_view> parts;
-  for (const auto part : std::views::split(folder, '.'))
-    parts.emplace_back(part.begin(), part.end());
+  for (std::size_t begin = 0; begin <= folder.size();) {
+    const std::size_t end = std::min(folder.find('.', begin), folder.size());
+    parts.push_back(folder.substr(begin, end - begin));
+    begin = end + 1;
+  }
   CheckpointName name;
   if (parts.size() != 4 || !parts[0].starts_with(kStep) ||
       !number(parts[0].substr(kStep.size()), name.step) || !number(parts[2], name.attempt) ||

@@ -119,7 +119,7 @@ Coordinator::JobPtr Coordinator::find(const std::string& name) {
 
 /// Takes a job of the store into memory.
 Coordinator::JobPtr Coordinator::activate(JobRecord record) {
-  const JobPtr job = std::make_shared<ActiveJob>();
+  JobPtr job = std::make_shared<ActiveJob>();
   JobOrErrors parsed = validate_request(record.request, record.workers);
   if (!parsed.job) {
     throw Error(ErrorCode::kInvalidArgument, to_text(parsed.errors));

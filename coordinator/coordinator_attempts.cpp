@@ -79,7 +79,7 @@ void sweep(const Job& job, const StorageConfig& storage,
 }
 
 /// `nobody_writes`: no rank can have begun a checkpoint of this attempt.
-Preparation make_preparation(const Job& job, std::shared_ptr<const JobChannels> channels,
+Preparation make_preparation(const Job& job, const std::shared_ptr<const JobChannels>& channels,
                              StorageConfig storage, const std::filesystem::path& folder,
                              const std::filesystem::path& cache, bool nobody_writes) {
   storage.retry_limit = std::chrono::seconds(job.hyperparameters.storage_retry_seconds);

@@ -1,5 +1,7 @@
 #include "coordinator/progress_printer.h"
 
+#include <cmath>
+
 #include <fmt/format.h>
 
 namespace musher {
@@ -9,7 +11,7 @@ namespace {
 constexpr auto kPlainInterval = std::chrono::seconds(5);
 
 std::string duration_text(double seconds) {
-  const auto whole = static_cast<std::int64_t>(seconds + 0.5);
+  const auto whole = static_cast<std::int64_t>(std::lround(seconds));
   if (whole >= 3600) {
     return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
   }

@@ -9,6 +9,7 @@ namespace {
 std::vector<int> free_by_host(const std::vector<RunningJob>& running,
                               const std::vector<HostSlots>& hosts) {
   std::vector<int> free;
+  free.reserve(hosts.size());
   for (const HostSlots& host : hosts) free.push_back(host.slots);
   for (const RunningJob& job : running) {
     for (const HostSlots& held : job.placement) {

@@ -39,7 +39,8 @@ bool Options::parse(const std::vector<std::string>& words) {
   }
   for (const std::string& name : required_) {
     if (!values.contains(name)) {
-      throw Error(ErrorCode::kInvalidArgument, name + " is missing" + usage);
+      throw Error(ErrorCode::kInvalidArgument,
+                  std::string(name).append(" is missing").append(usage));
     }
   }
   return true;

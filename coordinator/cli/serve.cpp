@@ -4,6 +4,8 @@
 #include <fstream>
 #include <iostream>
 
+#include <fmt/format.h>
+
 #include "common/checksum.h"
 #include "coordinator/cli/daemon_options.h"
 #include "coordinator/server.h"
@@ -23,8 +25,9 @@ std::vector<HostSlots> hosts_of(const std::string& hostfile, std::optional<int> 
   for (const auto& [host, count] : parse_hostfile(text)) {
     if (!is_this_machine(host)) {
       throw Error(ErrorCode::kInvalidArgument,
-                  "--hosts " + hostfile + ": " + host +
-                      " is another machine; jobs over several machines are not there yet");
+                  fmt::format("--hosts {}: {} is another machine; jobs over several machines are "
+                              "not there yet",
+                              hostfile, host));
     }
     hosts.push_back({host, count});
   }

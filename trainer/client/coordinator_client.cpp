@@ -148,7 +148,7 @@ std::vector<std::vector<Sample>> CoordinatorClient::Impl::shards(
       }
       samples.push_back(decode_shard(std::as_bytes(std::span(block.block()))));
     }
-    const grpc::Status status = stream->Finish();
+    grpc::Status status = stream->Finish();
     if (status.ok() && samples.size() < shards.size()) {
       return grpc::Status(grpc::StatusCode::INTERNAL, "fewer shards came than were asked for");
     }
