@@ -21,7 +21,7 @@ class CheckpointDamage(MusherTest):
     def test_the_one_before_is_used_and_the_end_is_the_same(self):
         whole, _ = self.train(self.job("whole"))
         newest = self.checkpoints()[-1]
-        self.assertEqual(len(self.checkpoints()), 3)
+        self.assertIn(len(self.checkpoints()), (2, 3))  # those that were due while one was being written come later
         cut = newest / "slice-00001-of-00002.safetensors"
         cut.write_bytes(cut.read_bytes()[:-100])
         again, said = self.train(self.job("again"))

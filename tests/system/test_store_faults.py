@@ -2,6 +2,8 @@
 import contextlib
 import json
 import os
+import re
+import signal
 import subprocess
 import time
 import unittest
@@ -44,6 +46,19 @@ class StoreFaults(MusherTest):
             return text.count("each once") >= epochs
         self.wait_until(over, LIMIT, f"{epochs} epochs are over")
 
+    def stop_once_told(self, training, pattern):
+        """The job's description and what it said, stopped when it has said that."""
+        def told():
+            text = training.stderr_path.read_text()
+            self.assertIsNone(training.poll(), text)
+            return re.search(pattern, text)
+        self.wait_until(told, LIMIT, pattern)
+        training.send_signal(signal.SIGTERM)
+        description, said = self.result(training, 3)
+        self.assertEqual(description["TrainingJobStatus"], "Stopped")
+        self.assertTrue(self.weights(description), "it trained on, and the model is saved")
+        return description, said
+
     def result(self, training, code):
         self.assertEqual(training.wait(timeout=LIMIT), code, training.stderr_path.read_text())
         return json.loads(training.stdout_path.read_text()), training.stderr_path.read_text()
@@ -84,15 +99,12 @@ class StoreFaults(MusherTest):
         refusal = {}
         proxy = self.start_proxy(script=lambda request: refusal.get("answer") if request.method in ("PUT", "POST")
                                  and "/checkpoints/" in request.path else None)
-        training = self.start(self.job("full", epochs=20))
+        training = self.start(self.job("full", epochs=100_000))
         self.wait_until(self.manifests, LIMIT, "a checkpoint stands")
         refusal["answer"] = FULL
-        description, said = self.result(training, 0)
-        self.assertEqual(description["TrainingJobStatus"], "Completed")
-        self.assertRegex(said, r"checkpoint of step \d+: slice \d of 2 was not written, the checkpoint before stays: write "
-                               r"s3://\S+: the server is out of space")
+        self.stop_once_told(training, r"checkpoint of step \d+: slice \d of 2 was not written, the checkpoint before stays: "
+                                      r"write s3://\S+: the server is out of space")
         self.assertTrue(self.manifests(), "the last good one stays")
-        self.assertTrue(self.weights(description))
         self.assertGreater(proxy.injected["answer"], 0)
 
     def test_a_full_disk_costs_no_more_than_the_checkpoints(self):
@@ -101,7 +113,7 @@ class StoreFaults(MusherTest):
         if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", disk], capture_output=True).returncode != 0:
             self.skipTest("only root may make a disk of its own")
         self.addCleanup(subprocess.run, ["umount", disk], check=True)
-        training = self.start(self.job("disk", epochs=30, checkpoints=f"file://{disk}"))
+        training = self.start(self.job("disk", epochs=100_000, checkpoints=f"file://{disk}"))
 
         def manifests():
             return sorted(disk.glob("*/manifest.json"))
@@ -110,10 +122,8 @@ class StoreFaults(MusherTest):
         with open(disk / "others", "wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(4096))
-        description, said = self.result(training, 0)
-        self.assertEqual(description["TrainingJobStatus"], "Completed")
-        self.assertRegex(said, r"checkpoint of step \d+: slice \d of 2 was not (written|committed), the checkpoint before stays: "
-                               r"\S.* file://\S+: .*[Nn]o space left")
+        self.stop_once_told(training, r"checkpoint of step \d+: slice \d of 2 was not (written|committed), the checkpoint before "
+                                      r"stays: write file://\S+: No space left")
         self.assertTrue(manifests(), "the last good one stays")
         for path in disk.glob("*/*"):
             self.assertRegex(path.name, r"^(manifest\.json|slice-\d{5}-of-00002\.safetensors)$", "half-written")

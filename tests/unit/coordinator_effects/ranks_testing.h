@@ -44,7 +44,7 @@ class RanksTest : public testing::Test {
       "CheckpointConfig": {"S3Uri": "file://./checkpoints"},
       "ResourceConfig": {"InstanceCount": 2}, "StoppingCondition": {"MaxRuntimeInSeconds": 60}})";
     start_coordinator("127.0.0.1:0");
-    coordinator_->create(read_job_file(folder_.path() / "job.json", size_).request, size_);
+    coordinator_->create(read_job_file(folder_.path() / "job.json", size_).request, {size_, ""});
     while (coordinator_->token("j").empty()) {
       ASSERT_FALSE(soon().expired());
       coordinator_->wait_for_change(coordinator_->version(),
