@@ -116,18 +116,25 @@ Entry choice(std::string name, E Hyperparameters::*member,
           }};
 }
 
+/// How many numbers a list has, and how a person says so.
+struct Count {
+  std::size_t least;
+  std::size_t most;
+  std::string words;
+};
+
 /// `0.5, 0.5, 0.5`, in brackets or not.
-Entry reals(std::string name, std::vector<double> Hyperparameters::*member, Range range,
-            std::string standard, std::string help) {
+Entry reals(std::string name, std::vector<double> Hyperparameters::*member, Count count,
+            Range range, std::string standard, std::string help) {
   return {std::move(name),
           "numbers",
-          "one per image channel, " + range.words(),
+          count.words + ", " + range.words(),
           std::move(standard),
           std::move(help),
           [=](Hyperparameters& all, const std::string& text) -> std::string {
-            const std::string wrong = fmt::format(
-                "must be one number per image channel, with commas between, each {}, not {}",
-                range.words(), in_quotes(text));
+            const std::string wrong =
+                fmt::format("must be {}, with commas between, each {}, not {}", count.words,
+                            range.words(), in_quotes(text));
             const bool brackets = text.starts_with('[');
             if (brackets && !text.ends_with(']')) return wrong;
             std::vector<double> values;
@@ -144,9 +151,17 @@ Entry reals(std::string name, std::vector<double> Hyperparameters::*member, Rang
               if (comma == rest.size()) break;
               rest.remove_prefix(comma + 1);
             }
+            if (values.size() < count.least || values.size() > count.most) return wrong;
             all.*member = std::move(values);
             return {};
           }};
+}
+
+/// The smallest and the greatest of something.
+Entry interval(std::string name, std::vector<double> Hyperparameters::*member, Range range,
+               std::string standard, std::string help) {
+  return reals(std::move(name), member, {2, 2, "two numbers, the smaller first"}, range,
+               std::move(standard), std::move(help));
 }
 
 const std::vector<std::string>& built_in_models() {
@@ -202,6 +217,7 @@ Entry virtual_workers() {
 std::vector<Entry> make_table() {
   using H = Hyperparameters;
   constexpr std::int64_t kMany = 1'000'000'000;
+  const Count per_channel = {1, 3, "one number per image channel"};
   return {
       {"model", "text", "convnet, multilayer_perceptron, resnet18, resnet34, resnet50, or a URI",
        "resnet50", "a built-in model, or the URI of a TorchScript file", set_model},
@@ -237,9 +253,9 @@ std::vector<Entry> make_table() {
               all.image_channels = text[0] - '0';
               return {};
             }},
-      reals("normalize_mean", &H::normalize_mean, {-1000, 1000},
+      reals("normalize_mean", &H::normalize_mean, per_channel, {-1000, 1000},
             "0.485, 0.456, 0.406; 0.5 for grey", "subtracted from pixels, which are 0 to 1"),
-      reals("normalize_std", &H::normalize_std, {0, 1000, true},
+      reals("normalize_std", &H::normalize_std, per_channel, {0, 1000, true},
             "0.229, 0.224, 0.225; 0.5 for grey", "pixels are divided by it after that"),
       choice<Augmentation>("augmentation", &H::augmentation,
                            {{"none", Augmentation::kNone},
@@ -247,6 +263,30 @@ std::vector<Entry> make_table() {
                             {"crop_flip", Augmentation::kCropFlip},
                             {"random_resized_crop", Augmentation::kRandomResizedCrop}},
                            "what is done to training images; random_resized_crop flips too"),
+      whole<std::int64_t>(
+          "val_resize_size", &H::val_resize_size, 0, 8192,
+          "shorter side of an image in validation, before its middle is taken; 0: "
+          "image_size x 256/224, or no more than image_size where that is below 64"),
+      interval("random_resized_crop_scale", &H::random_resized_crop_scale, {0, 1, true}, "0.08, 1",
+               "share of the picture's area that a random_resized_crop takes"),
+      interval("random_resized_crop_ratio", &H::random_resized_crop_ratio, {0, 1000, true},
+               "3/4 to 4/3", "its width over its height"),
+      reals("color_jitter", &H::color_jitter, {1, 4, "one to four numbers"}, {0, 1000}, "none",
+            "how much brightness, contrast, saturation and hue (at most 0.5) of training images "
+            "change at random"),
+      whole<std::int64_t>("rand_augment_num_ops", &H::rand_augment_num_ops, 0, 100,
+                          "RandAugment: operations on each training image; 0: none"),
+      whole<std::int64_t>("rand_augment_magnitude", &H::rand_augment_magnitude, 0, 30,
+                          "of each of them, in torchvision's 31 steps"),
+      real("random_erasing", &H::random_erasing, {0, 1},
+           "probability with which a part of a training image is blotted out"),
+      real("mixup_alpha", &H::mixup_alpha, {0, 1000},
+           "MixUp: images of a virtual worker are mixed by Beta(alpha, alpha); 0: not"),
+      real("cutmix_alpha", &H::cutmix_alpha, {0, 1000},
+           "CutMix, likewise; with both, each batch gets one of the two"),
+      choice<bool>("jpeg_scaled_decode", &H::jpeg_scaled_decode, {{"true", true}, {"false", false}},
+                   "a JPEG that is 2, 4 or 8 times too large is reduced while it is decoded: "
+                   "faster, and pixels differ a little"),
       whole<std::int64_t>("num_classes", &H::num_classes, 0, 10'000'000,
                           "0: as many as the train channel has"),
       whole<std::int64_t>("checkpoint_every_steps", &H::checkpoint_every_steps, 0, kMany,

@@ -45,6 +45,17 @@ struct Hyperparameters {
       normalize_mean;  ///< one number per channel; default ImageNet's for 3, 0.5 for 1
   std::vector<double> normalize_std;
   Augmentation augmentation = Augmentation::kFlip;
+  std::int64_t val_resize_size = 0;  ///< shorter side in evaluation; 0: by image_size
+  std::vector<double> random_resized_crop_scale = {0.08, 1.0};
+  std::vector<double> random_resized_crop_ratio = {3.0 / 4.0, 4.0 / 3.0};
+  std::vector<double>
+      color_jitter;  ///< brightness, contrast, saturation, hue; or the first of them
+  std::int64_t rand_augment_num_ops = 0;
+  std::int64_t rand_augment_magnitude = 9;  ///< of 0 to 30
+  double random_erasing = 0;                ///< probability
+  double mixup_alpha = 0;                   ///< 0: none
+  double cutmix_alpha = 0;                  ///< 0: none
+  bool jpeg_scaled_decode = true;
   std::int64_t num_classes = 0;  ///< 0: as many as the train channel has
   std::int64_t checkpoint_every_steps =
       0;  ///< 0: only on stop (and at the end of each epoch where there is a CheckpointConfig)

@@ -219,6 +219,7 @@ class Validation {
   void relations() {
     virtual_workers();
     normalization();
+    augmentation();
     const Hyperparameters& h = job_.hyperparameters;
     if (h.warmup_epochs > static_cast<double>(h.epochs)) {
       error("HyperParameters.warmup_epochs",
@@ -268,6 +269,37 @@ class Validation {
          colour ? std::vector{0.485, 0.456, 0.406} : std::vector{0.5});
     fill(h.normalize_std, "normalize_std",
          colour ? std::vector{0.229, 0.224, 0.225} : std::vector{0.5});
+  }
+
+  void augmentation() {
+    const Hyperparameters& h = job_.hyperparameters;
+    if (h.val_resize_size > 0 && h.val_resize_size < h.image_size) {
+      error("HyperParameters.val_resize_size",
+            fmt::format("must be 0 or at least image_size, {}, not {}", h.image_size,
+                        h.val_resize_size));
+    }
+    in_order(h.random_resized_crop_scale, "random_resized_crop_scale");
+    in_order(h.random_resized_crop_ratio, "random_resized_crop_ratio");
+    constexpr double kMostHue = 0.5;
+    if (h.color_jitter.size() == 4 && h.color_jitter[3] > kMostHue) {
+      error("HyperParameters.color_jitter",
+            fmt::format("must have a hue, the fourth, of at most {}, not {}", kMostHue,
+                        h.color_jitter[3]));
+    }
+    for (const auto& [name, alpha] :
+         {std::pair{"mixup_alpha", h.mixup_alpha}, std::pair{"cutmix_alpha", h.cutmix_alpha}}) {
+      if (alpha == 0 || h.batch_size >= 2 * h.virtual_workers) continue;
+      error(std::string("HyperParameters.") + name,
+            fmt::format("needs two samples or more of each virtual worker in a batch: batch_size, "
+                        "{}, must be at least twice virtual_workers, {}",
+                        h.batch_size, h.virtual_workers));
+    }
+  }
+
+  void in_order(const std::vector<double>& interval, const std::string& name) {
+    if (interval[0] <= interval[1]) return;
+    error("HyperParameters." + name,
+          fmt::format("must have the smaller number first, not {}, {}", interval[0], interval[1]));
   }
 
   void fill(std::vector<double>& values, const std::string& name, std::vector<double> standard) {

@@ -36,6 +36,7 @@ std::string preprocessing_json(const Hyperparameters& hyper) {
   const ImageTransform transform = evaluation_transform(hyper);
   const nlohmann::ordered_json json = {{"format", "image"},
                                        {"size", transform.size},
+                                       {"resize_size", transform.resize_size},
                                        {"channels", transform.channels},
                                        {"mean", transform.mean},
                                        {"std", transform.std}};

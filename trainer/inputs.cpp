@@ -51,6 +51,8 @@ Inputs::Inputs(const Membership& membership, CoordinatorClient& client,
       train_decoder_(make_image_decoder(train_transform(membership.job.hyperparameters))),
       train_options_(pipeline_options(membership, membership.train)) {
   train_options_.at_point = at_point;
+  const Hyperparameters& hyper = membership.job.hyperparameters;
+  train_options_.mix = {.mixup_alpha = hyper.mixup_alpha, .cutmix_alpha = hyper.cutmix_alpha};
   if (const auto seed = membership.job.train.shuffle_seed) {
     train_options_.deal.seed = static_cast<std::uint64_t>(*seed);
   }

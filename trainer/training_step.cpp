@@ -9,6 +9,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
 
 #include "common/error.h"
 #include "common/random.h"
@@ -47,6 +48,20 @@ at::Tensor targets_of(const Batch& batch, c10::Device device) {
       .to(device);
 }
 
+at::Tensor soft_targets_of(const Batch& batch, std::int64_t classes, c10::Device device) {
+  const auto indexes = [&](const std::vector<std::int64_t>& labels) {
+    return at::from_blob(const_cast<std::int64_t*>(labels.data()), {batch.samples(), 1},
+                         at::kLong);  // NOLINT(*-const-cast)
+  };
+  const at::Tensor shares =
+      at::from_blob(const_cast<float*>(batch.target_shares.data()), {batch.samples(), 1},
+                    at::kFloat);  // NOLINT(*-const-cast)
+  return at::zeros({batch.samples(), classes}, at::kFloat)
+      .scatter_add_(1, indexes(batch.targets), shares)
+      .scatter_add_(1, indexes(batch.other_targets), shares.neg().add_(1))
+      .to(device);
+}
+
 TrainingStep::TrainingStep(Model& model, const Hyperparameters& hyperparameters, Options options)
     : model_((move_to(model, options.device), model)),
       options_(std::move(options)),
@@ -60,8 +75,11 @@ void TrainingStep::forward_backward(const Batch& batch) {
   auto mark = Clock::now();
   const at::Tensor targets = targets_of(batch, options_.device);
   const at::Tensor logits = model_.forward(inputs_of(batch, options_.device));
+  const at::Tensor wanted = batch.other_targets.empty()
+                                ? targets
+                                : soft_targets_of(batch, logits.size(1), options_.device);
   const at::Tensor loss =
-      at::cross_entropy_loss(logits, targets, {}, at::Reduction::Sum, -100, label_smoothing_);
+      at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Sum, -100, label_smoothing_);
   {
     const at::NoGradGuard no_grad;
     at::Tensor tail = parameters_.tail();

@@ -72,5 +72,7 @@ class TrainingStep {
 /// batch's memory.
 at::Tensor inputs_of(const Batch& batch, c10::Device device);
 at::Tensor targets_of(const Batch& batch, c10::Device device);
+/// [samples, classes]: the shares of each sample's two labels. REQUIRES: the batch is mixed.
+at::Tensor soft_targets_of(const Batch& batch, std::int64_t classes, c10::Device device);
 
 }  // namespace musher

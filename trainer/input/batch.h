@@ -18,7 +18,11 @@ struct Batch {
   std::vector<float> inputs;              ///< [samples, input_shape…], row-major
   std::vector<std::int64_t> input_shape;  ///< of one sample, e.g. {3, 224, 224}
   std::vector<std::int64_t> targets;      ///< [samples], class indexes
-  Digest digest;                          ///< of the samples in it
+  /// Soft targets (MixUp, CutMix): target_shares of `targets`, which is at least a half, and the
+  /// rest of other_targets. [samples], or empty where nothing is mixed.
+  std::vector<std::int64_t> other_targets;
+  std::vector<float> target_shares;
+  Digest digest;       ///< of the samples in it
   Digest undecodable;  ///< of the samples that should be in it but can't be decoded
   std::vector<std::string> undecodable_keys;  ///< "<key>: <why>"
 

@@ -9,14 +9,22 @@
 namespace musher {
 namespace {
 
+/// Tells the chance of mixing from all other that hangs on the seed.
+constexpr std::uint64_t kMixing = 0x6d69780000000001ULL;
+
 std::uint64_t random_key(std::uint64_t seed, std::uint64_t epoch, std::uint64_t key_hash) {
   return mix64(mix64(mix64(seed) ^ epoch) ^ key_hash);
 }
 
 }  // namespace
 
-BatchWork::BatchWork(StepPlan plan, const SampleDecoder& decoder, std::uint64_t seed)
-    : plan_(std::move(plan)), decoder_(decoder), seed_(seed), shape_(decoder.input_shape()) {
+BatchWork::BatchWork(StepPlan plan, const SampleDecoder& decoder, std::uint64_t seed,
+                     MixOptions mix)
+    : plan_(std::move(plan)),
+      decoder_(decoder),
+      seed_(seed),
+      mix_(mix),
+      shape_(decoder.input_shape()) {
   for (std::int64_t length : shape_) floats_ *= static_cast<std::size_t>(length);
 }
 
@@ -65,7 +73,25 @@ Batch BatchWork::finish() {
   }
   inputs_.resize(kept * floats_);
   batch.inputs = std::move(inputs_);
+  if (mix_.any()) mix_parts(batch);
   return batch;
+}
+
+void BatchWork::mix_parts(Batch& batch) const {
+  const auto length = [&](std::size_t from_end) {
+    return shape_.size() < from_end ? 1 : static_cast<int>(shape_[shape_.size() - from_end]);
+  };
+  // Also where no part has two samples: whether targets are soft must not hang on the ranks.
+  batch.other_targets = batch.targets;
+  batch.target_shares.assign(batch.targets.size(), 1.0f);
+  std::size_t planned = 0;
+  std::size_t kept = 0;
+  for (const StepPlan::Part& part : plan_.parts) {
+    const std::size_t begin = kept;
+    for (std::size_t i = 0; i < part.samples; ++i) kept += failures_[planned++] ? 0 : 1;
+    Random random{seed_, kMixing, plan_.step, part.virtual_worker};
+    mix(batch, begin, kept, choose_mix(mix_, length(2), length(1), random));
+  }
 }
 
 }  // namespace musher

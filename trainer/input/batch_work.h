@@ -16,7 +16,7 @@ namespace musher {
 class BatchWork {
  public:
   /// `decoder` must outlive it.
-  BatchWork(StepPlan plan, const SampleDecoder& decoder, std::uint64_t seed);
+  BatchWork(StepPlan plan, const SampleDecoder& decoder, std::uint64_t seed, MixOptions mix = {});
 
   const StepPlan& plan() const { return plan_; }
   std::size_t samples() const { return plan_.samples.size(); }
@@ -30,13 +30,18 @@ class BatchWork {
   /// ranges that do not overlap.
   std::uint64_t decode(std::size_t begin, std::size_t end);
 
-  /// The batch, without the samples that can't be decoded. Once, after all samples are decoded.
+  /// The batch, without the samples that can't be decoded, mixed within each virtual worker's part
+  /// by chance that hangs on (seed, step, virtual worker) alone. Once, after all samples are
+  /// decoded.
   Batch finish();
 
  private:
+  void mix_parts(Batch& batch) const;
+
   StepPlan plan_;
   const SampleDecoder& decoder_;
   std::uint64_t seed_;
+  MixOptions mix_;
   std::vector<std::int64_t> shape_;
   std::size_t floats_ = 1;  ///< of one sample
   std::vector<float> inputs_;

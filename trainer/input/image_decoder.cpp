@@ -11,7 +11,6 @@
 #include "common/error.h"
 #include "trainer/input/encoded_image.h"
 #include "trainer/input/resample.h"
-#include "trainer/input/view.h"
 
 namespace musher {
 namespace {
@@ -89,6 +88,24 @@ void check(const ImageTransform& transform) {
   if (std::any_of(transform.std.begin(), transform.std.end(), [](double s) { return !(s > 0); })) {
     refuse("normalize_std must be above 0");
   }
+  if (transform.resize_size != 0 && transform.resize_size < transform.size) {
+    refuse(fmt::format("val_resize_size must be 0 or at least image_size, {}, not {}",
+                       transform.size, transform.resize_size));
+  }
+}
+
+/// Whether something is done between the view and the normalisation, which are else one step.
+bool changes_colours(const ImageTransform& transform) {
+  return transform.rand_augment_ops > 0 ||
+         std::ranges::any_of(transform.color_jitter, [](double strength) { return strength > 0; });
+}
+
+ViewRule view_rule(const ImageTransform& transform) {
+  return {.size = static_cast<int>(transform.size),
+          .resize_size = static_cast<int>(transform.resize_size),
+          .augmentation = transform.augmentation,
+          .crop_area = transform.crop_area,
+          .crop_ratio = transform.crop_ratio};
 }
 
 class ImageDecoder final : public SampleDecoder {
@@ -98,6 +115,8 @@ class ImageDecoder final : public SampleDecoder {
     for (std::size_t c = 0; c < transform_.mean.size(); ++c) {
       scale_.push_back(static_cast<float>(1.0 / (255.0 * transform_.std[c])));
       offset_.push_back(static_cast<float>(-transform_.mean[c] / transform_.std[c]));
+      to_one_.push_back(1.0f / 255.0f);
+      zero_.push_back(0.0f);
     }
   }
 
@@ -111,9 +130,10 @@ class ImageDecoder final : public SampleDecoder {
     const Orientation turned = image->orientation();
     const int width = turned.transposed ? image->height() : image->width();
     const int height = turned.transposed ? image->width() : image->height();
-    Random random{random_key};
-    const View view = choose_view(width, height, size(), transform_.augmentation, random);
-    const int denominator = image->reduces() ? denominator_for(view) : 1;
+    const ChosenTransform chosen = choose_transform(transform_, width, height, random_key);
+    const View& view = chosen.view;
+    const int denominator =
+        transform_.scaled_decode && image->reduces() ? denominator_for(view) : 1;
 
     Axis x = stored_axis({.begin = view.left,
                           .length = view.width,
@@ -136,24 +156,50 @@ class ImageDecoder final : public SampleDecoder {
     if (turned.transposed) std::swap(x, y);
     const Pixels pixels =
         image->read(channels(), denominator, Rectangle{x.first, y.first, x.last, y.last});
-    resample(pixels, x, y, scale_, offset_, out);
+    const bool on_colours = changes_colours(transform_);
+    resample(pixels, x, y, on_colours ? to_one_ : scale_, on_colours ? zero_ : offset_, out);
     if (turned.transposed) transpose(out, channels(), size());
+    const Planes planes = {.data = out, .channels = channels(), .height = size(), .width = size()};
+    if (on_colours) {
+      apply(chosen.jitter, planes);
+      for (const AugmentOp& op : chosen.ops) apply(op, planes);
+      normalise(planes);
+    }
+    if (chosen.erased) erase(planes, *chosen.erased);
   }
 
  private:
   int size() const { return static_cast<int>(transform_.size); }
   int channels() const { return static_cast<int>(transform_.channels); }
 
+  /// From [0, 1].
+  void normalise(Planes planes) const {
+    for (int c = 0; c < planes.channels; ++c) {
+      const float scale = scale_[static_cast<std::size_t>(c)] * 255.0f;
+      const float offset = offset_[static_cast<std::size_t>(c)];
+      for (float& value : planes.plane(c)) value = value * scale + offset;
+    }
+  }
+
   ImageTransform transform_;
   std::vector<float> scale_;  // value in [0, 255] × scale + offset is the normalised one
   std::vector<float> offset_;
+  std::vector<float> to_one_;  // likewise, without normalisation
+  std::vector<float> zero_;
 };
 
 }  // namespace
 
 ImageTransform train_transform(const Hyperparameters& hyperparameters) {
   ImageTransform transform = evaluation_transform(hyperparameters);
-  transform.augmentation = hyperparameters.augmentation;
+  const Hyperparameters& h = hyperparameters;
+  transform.augmentation = h.augmentation;
+  std::ranges::copy(h.random_resized_crop_scale, transform.crop_area.begin());
+  std::ranges::copy(h.random_resized_crop_ratio, transform.crop_ratio.begin());
+  std::ranges::copy(h.color_jitter, transform.color_jitter.begin());
+  transform.rand_augment_ops = h.rand_augment_num_ops;
+  transform.rand_augment_magnitude = h.rand_augment_magnitude;
+  transform.erase_probability = h.random_erasing;
   return transform;
 }
 
@@ -166,7 +212,25 @@ ImageTransform evaluation_transform(const Hyperparameters& hyperparameters) {
   transform.std =
       or_default(hyperparameters.normalize_std, transform.channels, {0.229, 0.224, 0.225}, 0.5);
   transform.augmentation = Augmentation::kNone;
+  transform.resize_size = hyperparameters.val_resize_size;
+  transform.scaled_decode = hyperparameters.jpeg_scaled_decode;
   return transform;
+}
+
+ChosenTransform choose_transform(const ImageTransform& transform, int width, int height,
+                                 std::uint64_t random_key) {
+  enum Chance : std::uint64_t { kJitter = 1, kOps, kErased };
+  const int size = static_cast<int>(transform.size);
+  Random view{random_key};
+  Random jitter{random_key, kJitter};
+  Random ops{random_key, kOps};
+  Random erased{random_key, kErased};
+  return {.view = choose_view(width, height, view_rule(transform), view),
+          .jitter = choose_color_jitter(transform.color_jitter, jitter),
+          .ops = choose_rand_augment(static_cast<int>(transform.rand_augment_ops),
+                                     static_cast<int>(transform.rand_augment_magnitude), size, size,
+                                     ops),
+          .erased = choose_erased(transform.erase_probability, size, size, erased)};
 }
 
 std::unique_ptr<SampleDecoder> make_image_decoder(ImageTransform transform) {

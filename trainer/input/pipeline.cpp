@@ -33,8 +33,9 @@ constexpr std::size_t kMostSamplesAtOnce = 16;
 
 /// A batch on its way.
 struct Step {
-  Step(StepPlan plan, const SampleDecoder& decoder, std::uint64_t seed)
-      : work(std::move(plan), decoder, seed), unfinished(work.samples()) {}
+  Step(StepPlan plan, const SampleDecoder& decoder, const PipelineOptions& options)
+      : work(std::move(plan), decoder, options.deal.seed, options.mix),
+        unfinished(work.samples()) {}
 
   BatchWork work;
   std::uint64_t planned_bytes = 0;  ///< of the batch and of the chunks that it is the first to need
@@ -270,7 +271,7 @@ bool Pipeline::Impl::may_plan() const {
 }
 
 void Pipeline::Impl::append(StepPlan plan) {
-  auto step = std::make_unique<Step>(std::move(plan), decoder_, options_.deal.seed);
+  auto step = std::make_unique<Step>(std::move(plan), decoder_, options_);
   const std::uint64_t number = step->work.plan().step;
   step->planned_bytes = step->work.input_bytes();
   for (const PlannedSample& planned : step->work.plan().samples) {

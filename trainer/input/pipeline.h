@@ -11,6 +11,7 @@
 #include "dataset/manifest.h"
 #include "storage/object_store.h"
 #include "trainer/input/batch.h"
+#include "trainer/input/mixing.h"
 
 namespace musher {
 
@@ -41,7 +42,8 @@ struct PipelineOptions {
   std::uint64_t first_step = 0;  ///< since the job's beginning
   std::uint64_t end_step = 0;    ///< one past the last
   std::int64_t classes =
-      0;  ///< a label outside [0, classes) is an Error(kInvalidArgument) naming the sample
+      0;           ///< a label outside [0, classes) is an Error(kInvalidArgument) naming the sample
+  MixOptions mix;  ///< of the samples of one virtual worker in one step
   std::size_t threads = 1;        ///< that decode
   std::size_t fetch_threads = 4;  ///< that wait for the store
   std::uint64_t prefetch_bytes =

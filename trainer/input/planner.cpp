@@ -39,8 +39,10 @@ StepPlan Planner::next() {
   const std::uint64_t first = next_step_ % options_.steps_per_epoch * per_step;
   fetch_shards(first, first + per_step);
   for (Cursor& cursor : cursors_) {
+    const std::size_t before = plan.samples.size();
     take(cursor, {std::min(first, cursor.samples), std::min(first + per_step, cursor.samples)},
          plan.samples);
+    plan.parts.push_back({cursor.virtual_worker, plan.samples.size() - before});
   }
   drop_used_shards();
   ++next_step_;

@@ -15,6 +15,12 @@ struct StepPlan {
   std::uint64_t step = 0;
   std::uint64_t epoch = 0;
   std::vector<PlannedSample> samples;
+  /// Of whom they are: parts[i].samples of parts[i].virtual_worker, one after the other.
+  struct Part {
+    std::uint32_t virtual_worker = 0;
+    std::size_t samples = 0;
+  };
+  std::vector<Part> parts;
 };
 
 /// Works out the samples of each step, one step after the other: virtual workers ascending, each

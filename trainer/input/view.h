@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+
 #include "common/random.h"
 #include "job/job.h"
 
@@ -22,15 +24,24 @@ struct View {
   bool mirrored = false;  ///< left to right, after the shift
 };
 
-/// Evaluation: from size 64 on the shorter side becomes 256/224 of the size and the middle is
-/// taken; smaller sizes are resized as they are, because tiny pictures are made at the size they
-/// are used at.
-View evaluation_view(int width, int height, int size);
+/// What views are chosen by.
+struct ViewRule {
+  int size = 224;
+  /// Evaluation: what the shorter side is resized to before the middle is taken; at least `size`.
+  /// 0: 256/224 of the size from 64 on; smaller sizes are resized as they are, because tiny
+  /// pictures are made at the size they are used at.
+  int resize_size = 0;
+  Augmentation augmentation = Augmentation::kNone;
+  std::array<double, 2> crop_area = {0.08, 1.0};  ///< of kRandomResizedCrop: share of the picture
+  std::array<double, 2> crop_ratio = {3.0 / 4.0, 4.0 / 3.0};  ///< width / height
+};
 
-/// The view that `augmentation` draws: the same numbers from torchvision's recipes, from `random`
-/// alone. kRandomResizedCrop: an area of 8 % to 100 % of the picture, aspect ratio 3/4 to 4/3
-/// (Szegedy et al. 2015). kCropFlip: a shift of up to an eighth of the size (He et al. 2016, for
-/// CIFAR).
-View choose_view(int width, int height, int size, Augmentation augmentation, Random& random);
+/// torchvision's Resize and CenterCrop.
+View evaluation_view(int width, int height, const ViewRule& rule);
+
+/// The view that the rule's augmentation draws: the same numbers from torchvision's recipes, from
+/// `random` alone. kRandomResizedCrop: Szegedy et al. 2015. kCropFlip: a shift of up to an eighth
+/// of the size (He et al. 2016, for CIFAR).
+View choose_view(int width, int height, const ViewRule& rule, Random& random);
 
 }  // namespace musher

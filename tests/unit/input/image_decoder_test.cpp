@@ -78,7 +78,10 @@ struct ViewCase {
 
   View view() const {
     Random random{key};
-    return choose_view(width, height, size, augmentation, random);
+    ViewRule rule;
+    rule.size = size;
+    rule.augmentation = augmentation;
+    return choose_view(width, height, rule, random);
   }
 };
 

@@ -6,6 +6,7 @@
 #include <future>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -103,6 +104,7 @@ struct Scene {
   std::uint64_t prefetch_bytes = 1 << 20;
   std::uint32_t first_worker = 0;  ///< of this rank
   std::uint32_t end_worker = 4;
+  MixOptions mix;
 };
 
 std::uint64_t epoch_steps(const TestChannel& channel, const Scene& scene) {
@@ -119,6 +121,7 @@ PipelineOptions options_of(const TestChannel& channel, const Scene& scene) {
   options.first_step = scene.first_step;
   options.end_step = scene.epochs * options.steps_per_epoch;
   options.classes = 5;
+  options.mix = scene.mix;
   options.threads = scene.threads;
   options.fetch_threads = scene.fetch_threads;
   options.prefetch_bytes = scene.prefetch_bytes;
@@ -175,6 +178,8 @@ void expect_equal(const Batch& a, const Batch& b) {
   EXPECT_EQ(a.inputs, b.inputs) << "step " << a.step;
   EXPECT_EQ(a.input_shape, b.input_shape);
   EXPECT_EQ(a.targets, b.targets);
+  EXPECT_EQ(a.other_targets, b.other_targets);
+  EXPECT_EQ(a.target_shares, b.target_shares);
   EXPECT_EQ(a.digest, b.digest);
   EXPECT_EQ(a.undecodable, b.undecodable);
   EXPECT_EQ(a.undecodable_keys, b.undecodable_keys);
@@ -247,22 +252,62 @@ TEST_F(PipelineTest, EpochsDifferInOrderAndInChance) {
 }
 
 TEST_F(PipelineTest, TheRanksBatchesTogetherAreThatOfOneRank) {
-  const auto whole = all_batches(channel_, Scene{});
-  for (std::uint32_t split : {1u, 2u, 3u}) {
-    Scene low;
-    low.end_worker = split;
-    Scene high;
-    high.first_worker = split;
-    const auto first = all_batches(channel_, low);
-    const auto second = all_batches(channel_, high);
-    for (std::size_t i = 0; i < whole.size(); ++i) {
-      Batch both = first[i];
-      both.inputs.insert(both.inputs.end(), second[i].inputs.begin(), second[i].inputs.end());
-      both.targets.insert(both.targets.end(), second[i].targets.begin(), second[i].targets.end());
-      both.digest += second[i].digest;
-      expect_equal(whole[i], both);
+  Scene mixed;
+  mixed.mix = {.mixup_alpha = 0.4, .cutmix_alpha = 1.0};
+  for (const Scene& scene : {Scene{}, mixed}) {
+    const auto whole = all_batches(channel_, scene);
+    for (std::uint32_t split : {1u, 2u, 3u}) {
+      Scene low = scene;
+      low.end_worker = split;
+      Scene high = scene;
+      high.first_worker = split;
+      const auto first = all_batches(channel_, low);
+      const auto second = all_batches(channel_, high);
+      for (std::size_t i = 0; i < whole.size(); ++i) {
+        Batch both = first[i];
+        const auto append = [](auto& to, const auto& from) {
+          to.insert(to.end(), from.begin(), from.end());
+        };
+        append(both.inputs, second[i].inputs);
+        append(both.targets, second[i].targets);
+        append(both.other_targets, second[i].other_targets);
+        append(both.target_shares, second[i].target_shares);
+        both.digest += second[i].digest;
+        expect_equal(whole[i], both);
+      }
     }
   }
+}
+
+TEST_F(PipelineTest, MixingStaysInsideAVirtualWorkersPart) {
+  Scene mixed;
+  mixed.mix = {.mixup_alpha = 1.0, .cutmix_alpha = 0};
+  const auto plain = all_batches(channel_, Scene{});
+  const auto batches = all_batches(channel_, mixed);
+  std::set<float> shares;
+  for (std::size_t i = 0; i < plain.size(); ++i) {
+    EXPECT_EQ(batches[i].digest, plain[i].digest);
+    const std::size_t part = Scene{}.per_step;
+    if (plain[i].targets.size() != 4 * part) continue;  // the end of an epoch
+    for (std::size_t s = 0; s < plain[i].targets.size(); ++s) {
+      const std::size_t before = s % part == 0 ? s + part - 1 : s - 1;
+      const float share = batches[i].target_shares[s];
+      const bool own_first = batches[i].targets[s] == plain[i].targets[s] &&
+                             batches[i].other_targets[s] == plain[i].targets[before];
+      const bool other_first = batches[i].targets[s] == plain[i].targets[before] &&
+                               batches[i].other_targets[s] == plain[i].targets[s];
+      ASSERT_TRUE(own_first || other_first);
+      const double own = own_first ? share : 1 - share;
+      const double expected =
+          own * plain[i].inputs[3 * s + 2] + (1 - own) * plain[i].inputs[3 * before + 2];
+      const bool same_label = own_first && other_first;
+      if (!same_label) {
+        EXPECT_NEAR(batches[i].inputs[3 * s + 2], expected, 1e-2);
+      }
+      shares.insert(share);
+    }
+  }
+  EXPECT_GT(shares.size(), 20u);
 }
 
 TEST_F(PipelineTest, StartedInTheMiddleItGoesOnAsItWould) {

@@ -10,6 +10,7 @@
 #include "trainer/optimizer.h"
 #include "trainer/schedule.h"
 #include "trainer/step_vector.h"
+#include "trainer/training_step.h"
 
 namespace musher {
 namespace {
@@ -73,6 +74,27 @@ TEST(LearningRate, WarmsUpThenFallsToZero) {
   EXPECT_NEAR(learning_rate(hyper, 90, 9), 0.0, 1e-12);
   hyper.lr_schedule = ScheduleKind::kConstant;
   EXPECT_EQ(learning_rate(hyper, 50, 9), 0.4);
+}
+
+TEST(SoftTargets, AreTheSharesOfTheTwoLabels) {
+  Batch batch;
+  batch.targets = {2, 0, 1};
+  batch.other_targets = {0, 0, 2};
+  batch.target_shares = {0.75F, 0.6F, 1.0F};
+  const at::Tensor soft = soft_targets_of(batch, 3, c10::Device(c10::kCPU));
+  const at::Tensor expected = at::tensor({0.25F, 0.0F, 0.75F, 1.0F, 0.0F, 0.0F, 0.0F, 1.0F, 0.0F});
+  EXPECT_TRUE(at::allclose(soft, expected.view({3, 3})));
+
+  // What each label alone would cost, by its share; label smoothing too is linear.
+  const at::Tensor logits =
+      at::tensor({0.3F, -1.0F, 2.0F, 0.1F, 0.2F, 0.3F, -2.0F, 1.0F, 0.5F}).view({3, 3});
+  const auto loss_of = [&](const at::Tensor& targets) {
+    return at::cross_entropy_loss(logits, targets, {}, at::Reduction::None, -100, 0.1);
+  };
+  const at::Tensor shares = at::tensor({0.75F, 0.6F, 1.0F});
+  const at::Tensor by_hand = loss_of(at::tensor({2, 0, 1}, at::kLong)) * shares +
+                             loss_of(at::tensor({0, 0, 2}, at::kLong)) * (1 - shares);
+  EXPECT_TRUE(at::allclose(loss_of(soft), by_hand));
 }
 
 std::unique_ptr<Model> small_model() {
