@@ -71,6 +71,7 @@ def allreduce_section(rounds):
 
 # What other scripts than benchmarks/run put on the page.
 RECOVERY, CHECKPOINTS, RESTART = "## A rank dies", "## Checkpoints", "## A coordinator comes back"
+DAY = "## A day of 10,000 jobs"
 
 
 def find_section(text, heading):
@@ -85,7 +86,7 @@ def find_section(text, heading):
 def kept_sections(path):
     """Those of other scripts, as a list of parts."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    found = [find_section(text, heading) for heading in (RECOVERY, CHECKPOINTS, RESTART)]
+    found = [find_section(text, heading) for heading in (RECOVERY, CHECKPOINTS, RESTART, DAY)]
     return [text[place[0]:place[1]].rstrip() + "\n" for place in found if place]
 
 

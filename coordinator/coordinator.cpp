@@ -25,6 +25,7 @@ std::filesystem::path private_folder(const std::filesystem::path& folder) {
 }
 
 constexpr std::size_t kLongestToken = 64;
+constexpr int kHighestPriority = 100;
 constexpr int kMetricsOfAChunk = 1000;
 
 /// That of the last committed step: a rank that saves the model reports none.
@@ -177,6 +178,15 @@ std::string Coordinator::create(const v1::CreateTrainingJobRequest& request,
                 "client_token: must have at most " + std::to_string(kLongestToken) +
                     " characters, not " + std::to_string(submission.client_token.size()));
   }
+  if (submission.submitter.size() > kLongestToken) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "submitter: must have at most " + std::to_string(kLongestToken) +
+                    " characters, not " + std::to_string(submission.submitter.size()));
+  }
+  if (submission.priority < -kHighestPriority || submission.priority > kHighestPriority) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "priority: must be -100 to 100, not " + std::to_string(submission.priority));
+  }
   const JobOrErrors parsed = validate_request(request, submission.workers);
   if (!parsed.job) throw Error(ErrorCode::kInvalidArgument, to_text(parsed.errors));
   const Job& job = *parsed.job;
@@ -184,6 +194,8 @@ std::string Coordinator::create(const v1::CreateTrainingJobRequest& request,
   record.request = request;
   record.workers = submission.workers;
   record.client_token = submission.client_token;
+  record.submitter = submission.submitter;
+  record.priority = submission.priority;
   record.state = submitted(job.ranks, job.retries, job.max_runtime, wall_now());
   if (job.max_wait) record.state.max_wait = *job.max_wait;
   if (job.max_pending) record.state.max_pending = *job.max_pending;

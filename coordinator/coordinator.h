@@ -39,6 +39,7 @@ struct CoordinatorOptions {
   std::chrono::milliseconds join_limit{120'000};  ///< for all ranks of an attempt to join
   /// For the others to go on after a rank died; the attempt ends when they do not.
   std::chrono::milliseconds regroup_limit{60'000};
+  Policy policy;  ///< of the queue
   double heartbeat_seconds = 1;
   bool die_together = false;    ///< mpirun ends when this process does
   bool ranks_are_here = false;  ///< they were started by hand: no mpirun is started or killed
@@ -49,6 +50,8 @@ struct Submission {
   std::optional<int> workers;  ///< --workers
   /// Not empty: the same submission may come again, and makes one job.
   std::string client_token;
+  std::string submitter = {};  ///< whom the job counts for in the queue
+  int priority = 0;            ///< -100 to 100
 };
 
 /// Owns the jobs of one state folder: takes them, schedules them, starts their attempts, answers
@@ -84,6 +87,8 @@ class Coordinator {
   /// kResourceExhausted where there are not enough free slots; nothing has changed then.
   void resize(const std::string& name, int ranks);
   void remove(const std::string& name);
+  /// What runs and what waits, in the order in which it is to start.
+  v1::QueueReply queue();
   /// With the notices from `first_notice` on.
   v1::JobProgress progress(const std::string& name, std::size_t first_notice = 0);
   /// kNotFound for a job that does not exist.
@@ -133,7 +138,9 @@ class Coordinator {
   void run_events(const std::stop_token& stop);  // (free)
   std::chrono::milliseconds handle_due(WallTime now);
   void schedule_jobs();
+  std::vector<QueuedJob> queued_jobs(WallTime now);
   std::vector<RunningJob> running_jobs() const;
+  void tell_too_large(const JobPtr& job, const std::vector<HostSlots>& hosts);
   void apply(const JobPtr& job, const Event& event);
   void perform(const JobPtr& job, const Action& action);
   void add_notice(const JobPtr& job, const std::string& text);
@@ -211,6 +218,8 @@ class Coordinator {
   std::uint64_t version_ = 1;
   bool ending_ = false;
   bool schedule_wanted_ = false;
+  Deadline::Clock::time_point output_noticed_;  // when who waits was last told of output
+  WallTime scheduled_;                          // when the queue was last looked at
   std::string address_;
   std::map<std::string, WallTime> leaving_hosts_;  // that EC2 takes back → when to try them again
   std::map<std::string, JobPtr> jobs_;             // those that are not over

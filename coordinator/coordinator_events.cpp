@@ -65,52 +65,10 @@ milliseconds Coordinator::handle_due(WallTime now) {
     }
   }
   wait = std::min(wait, welcome_hosts(now));
+  // A job becomes overdue by time alone.
+  if (now >= scheduled_ + kLongestWait) schedule_wanted_ = true;
   if (std::exchange(schedule_wanted_, false)) schedule_jobs();
   return wait;
-}
-
-std::vector<RunningJob> Coordinator::running_jobs() const {
-  std::vector<RunningJob> running;
-  for (const auto& [name, job] : jobs_) {
-    if (job->state().attempt_started) running.push_back({name, job->placement});
-  }
-  return running;
-}
-
-void Coordinator::schedule_jobs() {
-  std::vector<QueuedJob> queue;
-  const std::vector<RunningJob> running = running_jobs();
-  for (const std::string& name : store_.unfinished_names()) {  // in the queue's order
-    const JobPtr job = find(name);
-    if (job && !job->state().attempt_started && !job->state().over()) {
-      queue.push_back({name, job->state().ranks});
-    }
-  }
-  const std::vector<HostSlots> hosts = usable_hosts();
-  const Schedule decision = schedule(queue, running, hosts);
-  for (const QueuedJob& queued : queue) find(queued.name)->queue_position = 0;
-  for (std::size_t i = 0; i < decision.waiting.size(); ++i) {
-    find(decision.waiting[i])->queue_position = static_cast<int>(i) + 1;
-  }
-  for (const std::string& name : decision.too_large) {
-    const JobPtr job = find(name);
-    if (std::exchange(job->told_too_large, true)) continue;
-    const bool for_good = job->state().ranks > total_slots(options_.hosts);
-    const std::string text =
-        fmt::format("waits: it needs {} slots, and all hosts {} have {}", job->state().ranks,
-                    for_good ? "together" : "that EC2 does not take back",
-                    total_slots(for_good ? options_.hosts : hosts));
-    // It may have been told before a restart.
-    if (std::find(job->notices.begin(), job->notices.end(), text) == job->notices.end()) {
-      add_notice(job, text);
-    }
-  }
-  for (const Start& start : decision.starts) {
-    const JobPtr job = find(start.name);
-    job->placement = start.placement;
-    apply(job, Scheduled{});
-  }
-  if (!queue.empty()) notify();
 }
 
 /// The one way in which a job's state changes: decided, stored, then carried out.

@@ -17,7 +17,7 @@ constexpr std::string_view kColumns =
     "id, request, workers, status, secondary, created, modified, training_start, training_end, "
     "ranks, retries_left, "
     "max_runtime, attempt, attempt_started, ran, stop, kill_at, killed, failure, artifact, "
-    "max_wait, interruption, spot_interruption, max_pending, client_token";
+    "max_wait, interruption, spot_interruption, max_pending, client_token, submitter, priority";
 
 std::string to_text(const google::protobuf::Message& message) {
   std::string text;
@@ -204,7 +204,9 @@ JobRecord read_job(Database& database, Statement& row) {
   state.interruption = row.text();
   state.spot_interruption = row.small() != 0;
   state.max_pending = std::chrono::milliseconds(row.integer());
-  if (!row.null()) job.client_token = row.text();
+  if (auto token = row.maybe_text()) job.client_token = *std::move(token);
+  job.submitter = row.text();
+  job.priority = row.small();
   read_lists(database, id, state);
   job.final_metrics = read_metrics(database, id, true);
   return job;
@@ -263,12 +265,14 @@ void JobStore::create(const JobRecord& job) {
       "training_start, "
       "training_end, ranks, retries_left, max_runtime, attempt, attempt_started, ran, stop, "
       "kill_at, killed, "
-      "failure, artifact, max_wait, interruption, spot_interruption, max_pending, client_token) "
+      "failure, artifact, max_wait, interruption, spot_interruption, max_pending, client_token, "
+      "submitter, priority) "
       "VALUES (?, ?, "
-      "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+      "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   insert.bind(job.name()).bind(to_text(job.request)).bind(job.workers);
   bind_state(insert, job.state);
   insert.bind(has_token ? std::optional(job.client_token) : std::nullopt);
+  insert.bind(job.submitter).bind(job.priority);
   insert.run();
   const std::int64_t id = impl_->id_of(job.name());
   save_lists(database, id, job.state);

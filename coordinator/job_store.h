@@ -22,6 +22,8 @@ struct JobRecord {
   std::optional<int> workers;            ///< --workers, where it was given
   JobState state;
   std::vector<v1::Metric> final_metrics;
+  std::string submitter;  ///< whom it counts for in the queue
+  int priority = 0;
   std::string client_token;  ///< by which a submission that is sent again is known; may be empty
 
   const std::string& name() const { return request.training_job_name(); }

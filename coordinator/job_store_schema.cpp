@@ -190,8 +190,15 @@ constexpr const char* kVersion5 = R"sql(
 ALTER TABLE jobs ADD COLUMN max_pending INTEGER NOT NULL DEFAULT 0;
 )sql";
 
+// Whose turn it is in the queue.
+constexpr const char* kVersion6 = R"sql(
+ALTER TABLE jobs ADD COLUMN submitter TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+)sql";
+
 // Each takes the schema one version further.
-constexpr const char* kVersions[] = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
+constexpr const char* kVersions[] = {kVersion1, kVersion2, kVersion3,
+                                     kVersion4, kVersion5, kVersion6};
 constexpr int kSchemaVersion = std::size(kVersions);
 
 std::filesystem::path made(const std::filesystem::path& folder) {

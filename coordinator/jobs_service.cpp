@@ -46,6 +46,8 @@ GrpcStatus JobsService::SubmitTrainingJob(ServerContext*,
   return guarded([&] {
     Submission submission;
     submission.client_token = request->client_token();
+    submission.submitter = request->submitter();
+    submission.priority = request->priority();
     reply->set_training_job_arn(job_arn(coordinator_.create(request->job(), submission)));
   });
 }
@@ -76,6 +78,10 @@ GrpcStatus JobsService::DeleteTrainingJob(ServerContext*,
                                           const v1::DeleteTrainingJobRequest* request,
                                           v1::DeleteTrainingJobResponse*) {
   return guarded([&] { coordinator_.remove(request->training_job_name()); });
+}
+
+GrpcStatus JobsService::Queue(ServerContext*, const v1::QueueRequest*, v1::QueueReply* reply) {
+  return guarded([&] { *reply = coordinator_.queue(); });
 }
 
 GrpcStatus JobsService::Watch(ServerContext* context, const v1::WatchRequest* request,

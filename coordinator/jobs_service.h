@@ -31,6 +31,8 @@ class JobsService final : public v1::Jobs::Service {
   grpc::Status DeleteTrainingJob(grpc::ServerContext* context,
                                  const v1::DeleteTrainingJobRequest* request,
                                  v1::DeleteTrainingJobResponse* reply) override;
+  grpc::Status Queue(grpc::ServerContext* context, const v1::QueueRequest* request,
+                     v1::QueueReply* reply) override;
   grpc::Status Watch(grpc::ServerContext* context, const v1::WatchRequest* request,
                      grpc::ServerWriter<v1::JobProgress>* writer) override;
   grpc::Status Metrics(grpc::ServerContext* context, const v1::MetricsRequest* request,

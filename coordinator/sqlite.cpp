@@ -124,6 +124,12 @@ std::optional<std::int64_t> Statement::maybe_integer() {
   return integer();
 }
 
+std::optional<std::string> Statement::maybe_text() {
+  if (!null()) return text();
+  ++column_;
+  return std::nullopt;
+}
+
 Database::Database(const std::filesystem::path& file) : file_(file.string()) {
   const int code =
       sqlite3_open_v2(file_.c_str(), &database_,

@@ -48,6 +48,7 @@ class Statement {
   /// Whether the next column is NULL; it stays the next one.
   bool null() const;
   std::optional<std::int64_t> maybe_integer();
+  std::optional<std::string> maybe_text();
 
  private:
   sqlite3* database_;

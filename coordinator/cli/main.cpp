@@ -11,8 +11,8 @@ namespace {
 
 using namespace musher::cli;
 
-constexpr std::array kCommands = {&kTrain, &kServe,   &kSubmit, &kList, &kStatus, &kWatch,
-                                  &kLogs,  &kMetrics, &kResize, &kStop, &kDelete, &kValidate};
+constexpr std::array kCommands = {&kTrain,   &kServe, &kSubmit, &kList, &kStatus, &kWatch,   &kLogs,
+                                  &kMetrics, &kQueue, &kResize, &kStop, &kDelete, &kValidate};
 
 void print_help(std::ostream& out) {
   out << "musher COMMAND …\n\nTrains models on many machines.\n\n";

@@ -47,12 +47,16 @@ int run(const Command& command, const std::vector<std::string>& words) {
   std::string listen = "127.0.0.1:7077";
   std::string hostfile;
   std::optional<int> slots;
+  double patience = 24 * 3600;
   DaemonOptions daemon;
   Options options(command);
   options.add("state", &state, "DIR", "where jobs, journal and logs are kept; needed");
   options.add("listen", &listen, "HOST:PORT", "a loopback address (127.0.0.1:7077)");
   options.add("hosts", &hostfile, "HOSTFILE", "hosts and their slots, as mpirun reads them");
   options.add("slots", &slots, "N", "ranks that may run at once (the number of cores)");
+  options.add("patience", &patience, "SECONDS",
+              "a job that has waited for so long goes before all others, whatever their priority "
+              "(86400)");
   daemon.add_to(options);
   if (!options.parse(words)) return kOk;
   if (state.empty()) {
@@ -62,6 +66,7 @@ int run(const Command& command, const std::vector<std::string>& words) {
   block_stop_signals();
   const std::filesystem::path scratch = scratch_of(state);
   CoordinatorOptions settings = daemon.coordinator(state, scratch);
+  settings.policy.patience = std::chrono::milliseconds(static_cast<std::int64_t>(1000 * patience));
   settings.hosts = hosts_of(hostfile, slots);
   const Logger logger = make_logger();
   Coordinator coordinator(std::move(settings), logger);

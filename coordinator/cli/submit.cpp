@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include <pwd.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -25,6 +26,11 @@ std::string random_token() {
   return hex64(bits[0]) + hex64(bits[1]);
 }
 
+std::string own_name() {
+  const passwd* user = ::getpwuid(::geteuid());
+  return user != nullptr ? user->pw_name : std::to_string(::geteuid());
+}
+
 /// The job's name. A call whose answer was lost is made again, with the same token, so that there
 /// is one job whether or not the first one arrived.
 std::string submit(Connection& connection, const v1::SubmitTrainingJobRequest& request) {
@@ -46,6 +52,8 @@ int run(const Command& command, const std::vector<std::string>& words) {
   std::string path;
   std::string address;
   std::string token;
+  std::string submitter = own_name();
+  int priority = 0;
   bool wait = false;
   bool json = false;
   Options options(command);
@@ -56,6 +64,9 @@ int run(const Command& command, const std::vector<std::string>& words) {
       "client-token", &token, "TEXT",
       "name this submission, so that the command may be repeated: with the same token there "
       "is one job, whose name is printed (a random one)");
+  options.add("priority", &priority, "N", "-100 to 100; a higher one goes first (0)");
+  options.add("submitter", &submitter, "NAME",
+              "whom the job counts for where submitters share the slots (the user's name)");
   options.add_coordinator(&address);
   if (!options.parse(words)) return kOk;
 
@@ -64,6 +75,8 @@ int run(const Command& command, const std::vector<std::string>& words) {
   print_notices(file.notices);
   *request.mutable_job() = file.request;
   request.set_client_token(token.empty() ? random_token() : token);
+  request.set_submitter(submitter);
+  request.set_priority(priority);
   Connection connection(address);
   const std::string name = submit(connection, request);
   if (!wait || !json) std::cout << name << std::endl;

@@ -64,6 +64,7 @@ constexpr const char* kBack[] = {
     "ALTER TABLE jobs DROP COLUMN spot_interruption;",
     "DROP INDEX jobs_client_token; ALTER TABLE jobs DROP COLUMN client_token;",
     "ALTER TABLE jobs DROP COLUMN max_pending;",
+    "ALTER TABLE jobs DROP COLUMN submitter; ALTER TABLE jobs DROP COLUMN priority;",
 };
 constexpr int kNewest = std::size(kBack) + 1;
 
@@ -150,6 +151,8 @@ TEST_F(JobStoreTest, NewcomersOfEachAttempt) {
 TEST_F(JobStoreTest, AJobComesBackAsItWas) {
   JobRecord job = job_named("a");
   job.workers = 3;
+  job.submitter = "ada";
+  job.priority = -7;
   store_->create(job);
   JobState state = job.state;
   for (const Event& event :
@@ -167,6 +170,9 @@ TEST_F(JobStoreTest, AJobComesBackAsItWas) {
   const JobRecord back = store_->get("a");
   EXPECT_EQ(back.state, state);
   EXPECT_EQ(back.workers, 3);
+  EXPECT_EQ(back.submitter, "ada");
+  EXPECT_EQ(back.priority, -7);
+  EXPECT_EQ(back.client_token, "");
   EXPECT_EQ(back.request.SerializeAsString(), job.request.SerializeAsString());
   ASSERT_THAT(store_->notices("a"), SizeIs(1));
   EXPECT_EQ(store_->notices("a")[0].text, "first");

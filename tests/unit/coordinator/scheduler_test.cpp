@@ -104,6 +104,84 @@ TEST(Scheduler, NeverGivesASlotTwiceOnRandomClusters) {
   }
 }
 
+std::vector<std::string> ordered(const std::vector<QueuedJob>& queue,
+                                 const std::vector<RunningJob>& running = {}) {
+  std::vector<std::string> names;
+  for (const std::size_t i : queue_order(queue, running)) names.push_back(queue[i].name);
+  return names;
+}
+
+TEST(QueueOrder, PrioritiesFirstThenTurnsOfTheSubmittersThenSubmission) {
+  EXPECT_THAT(ordered({{"a1", 1, "a"}, {"a2", 1, "a"}, {"a3", 1, "a"}, {"b1", 1, "b"}}),
+              ElementsAre("a1", "b1", "a2", "a3"));
+  EXPECT_THAT(ordered({{"low", 1, "a", -1}, {"a", 1, "a"}, {"high", 1, "a", 5}, {"b", 1, "b"}}),
+              ElementsAre("high", "b", "a", "low"));
+}
+
+TEST(QueueOrder, SlotsThatASubmitterHoldsCount) {
+  const std::vector<RunningJob> running = {{"x", {{"h", 3}}, "a"}};
+  EXPECT_THAT(ordered({{"a1", 1, "a"}, {"b1", 2, "b"}, {"b2", 2, "b"}, {"b3", 1, "b"}}, running),
+              ElementsAre("b1", "b2", "a1", "b3"));
+}
+
+TEST(QueueOrder, AJobThatIsToGoOnIsBeforeItsSubmittersOthers) {
+  QueuedJob interrupted{"old", 1, "a"};
+  interrupted.began = true;
+  EXPECT_THAT(ordered({{"new", 1, "a"}, {"b", 1, "b"}, interrupted}),
+              ElementsAre("b", "old", "new"));
+}
+
+TEST(QueueOrder, WhoHasWaitedForTooLongIsBeforeAll) {
+  QueuedJob late{"late", 1, "a", -100, std::chrono::hours(25)};
+  QueuedJob later{"later", 1, "a", 100, std::chrono::hours(24)};
+  EXPECT_THAT(ordered({late, later, {"high", 1, "b", 100}}), ElementsAre("late", "later", "high"));
+}
+
+using std::chrono::minutes;
+
+QueuedJob queued(const std::string& name, int ranks, minutes limit) {
+  QueuedJob job{name, ranks};
+  job.limit = limit;
+  return job;
+}
+
+RunningJob runs(const std::string& name, int slots, minutes ends_in) {
+  return {name, {{"h", slots}}, "", ends_in};
+}
+
+TEST(Backfill, WhatIsGoneBeforeTheHeadsTurnOrLeavesItsSlotsOvertakes) {
+  // 4 slots, one is free; the head has its 3 in an hour, and one is left over then.
+  const std::vector<RunningJob> running = {runs("x", 3, minutes(60))};
+  const std::vector<HostSlots> hosts = {{"h", 4}};
+  const auto overtakes = [&](int head, const QueuedJob& job) {
+    const Schedule result = schedule({queued("head", head, minutes(600)), job}, running, hosts);
+    EXPECT_EQ(result.head_starts_in, minutes(60));
+    return !result.starts.empty() && result.starts[0].backfilled;
+  };
+  EXPECT_TRUE(overtakes(4, queued("short", 1, minutes(60))));
+  EXPECT_FALSE(overtakes(4, queued("long", 1, minutes(61))));
+  EXPECT_FALSE(overtakes(4, {"unlimited", 1}));
+  EXPECT_TRUE(overtakes(3, queued("beside", 1, minutes(600))));
+  EXPECT_TRUE(overtakes(3, {"beside", 1}));
+  EXPECT_FALSE(overtakes(3, queued("large", 2, minutes(1)))) << "one is free";
+}
+
+TEST(Backfill, TheSlotsThatAreLeftOverAreGivenOnce) {
+  const std::vector<RunningJob> running = {runs("x", 2, minutes(60))};
+  const Schedule result = schedule(
+      {queued("head", 3, minutes(1)), {"one", 1}, {"two", 1}, queued("three", 1, minutes(5))},
+      running, {{"h", 4}});
+  EXPECT_THAT(started(result), ElementsAre("one", "three"));
+  EXPECT_THAT(result.waiting, ElementsAre("head", "two"));
+}
+
+TEST(Backfill, WhereAnEndCannotBeToldNobodyOvertakes) {
+  const Schedule result = schedule({queued("head", 4, minutes(1)), queued("s", 1, minutes(1))},
+                                   {{"x", {{"h", 3}}}}, {{"h", 4}});
+  EXPECT_THAT(result.starts, IsEmpty());
+  EXPECT_FALSE(result.head_starts_in);
+}
+
 TEST(Resize, GrowsOnItsOwnHostsFirstAndByNoneWhereTooFewAreFree) {
   const std::vector<HostSlots> hosts = {{"h1", 4}, {"h2", 4}};
   const std::vector<HostSlots> own = {{"h2", 2}};

@@ -116,5 +116,51 @@ class Submissions(CoordinatorTest):
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
 
 
+class Queue(CoordinatorTest):
+    def submit_as(self, name, *words, limit=None, **options):
+        job = self.job(name, **options)
+        if limit:
+            job["StoppingCondition"]["MaxRuntimeInSeconds"] = limit
+        self.musher("submit", self.write_job(job), *words, code=0)
+
+    def places(self):
+        queue = json.loads(self.musher("queue", "--json", code=0).stdout)
+        return [(job["TrainingJobName"], job.get("Position", 0)) for job in queue["Jobs"]], queue
+
+    def test_priorities_and_turns_of_the_submitters(self):
+        self.serve()
+        self.submit_as("held", "--submitter", "ada", environment={"FAKE_GATE": self.gate})
+        self.wait_until(lambda: self.places()[0] == [("held", 0)], 30, "it runs")
+        self.submit_as("ada-2", "--submitter", "ada")
+        self.submit_as("bob-1", "--submitter", "bob")
+        self.submit_as("urgent", "--submitter", "ada", "--priority", 5)
+        self.submit_as("giant", workers=3, batch_size=6, virtual_workers=6)
+        places, queue = self.places()
+        self.assertEqual(places, [("held", 0), ("urgent", 1), ("bob-1", 2), ("ada-2", 3), ("giant", 4)])
+        self.assertEqual((queue["Slots"], queue.get("FreeSlots", 0)), (2, 0))
+        self.assertEqual(queue["Jobs"][1]["Priority"], 5)
+        self.assertGreaterEqual(queue["Jobs"][1]["By"], queue["Jobs"][1]["Since"])
+        table = self.musher("queue", code=0).stdout
+        self.assertRegex(table, r"runs  held +ada ")
+        self.assertRegex(table, r"4  giant .* needs more slots than there are, 2")
+        self.gate.touch()
+        starts = [self.finished(name, "Completed")["TrainingStartTime"] for name in ("urgent", "bob-1", "ada-2")]
+        self.assertEqual(starts[0], min(starts), "whose turn it is then is decided then")
+        self.musher("submit", self.write_job(self.job("x")), "--priority", 101, code=2)
+
+    def test_a_short_job_overtakes_and_a_long_one_does_not(self):
+        self.serve()
+        self.submit_as("held", workers=1, environment={"FAKE_GATE": self.gate}, limit=3600)
+        self.wait_until(lambda: self.places()[0] == [("held", 0)], 30, "it runs")
+        self.submit_as("head", workers=2)
+        self.submit_as("long", workers=1, limit=7200)
+        self.submit_as("short", workers=1, limit=600)
+        self.finished("short", "Completed")
+        self.assertEqual(self.places()[0], [("held", 0), ("head", 1), ("long", 2)])
+        self.gate.touch()
+        head, long = [self.finished(name, "Completed") for name in ("head", "long")]
+        self.assertGreaterEqual(long["TrainingStartTime"], head["TrainingEndTime"])
+
+
 if __name__ == "__main__":
     unittest.main()
