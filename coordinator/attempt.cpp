@@ -17,6 +17,10 @@ namespace musher {
 namespace {
 
 constexpr std::size_t kErrorLines = 5;
+constexpr std::size_t kLongestLine = 1 << 20;  // what is beyond is dropped
+constexpr std::size_t kLongestError = 2000;    // of FailureReason, which has 1024 bytes
+constexpr std::uint64_t kFreedAtOnce = 8 << 20;
+constexpr std::uint64_t kKept = 1 << 20;  // of what was read: a restarted coordinator looks there
 constexpr auto kSignalCheck = std::chrono::milliseconds(500);
 constexpr auto kDrainTime = std::chrono::seconds(2);     // from the ranks' SIGKILL to mpirun's
 constexpr auto kCleanUpTime = std::chrono::seconds(10);  // for killed processes to be gone
@@ -33,7 +37,7 @@ Attempt::Attempt(std::optional<Process> mpirun, Paths paths, AttemptListener lis
       paths_(std::move(paths)),
       listener_(std::move(listener)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      file_(::open(paths_.output.c_str(), O_RDONLY | O_CLOEXEC)),
+      file_(::open(paths_.output.c_str(), O_RDWR | O_CLOEXEC)),
       thread_("attempt", [this](const std::stop_token& stop) { watch(stop); }) {}
 
 Attempt::~Attempt() {
@@ -122,8 +126,23 @@ void Attempt::clean_up() {
   std::filesystem::remove_all(paths_.session, ignored);
 }
 
+/// What ranks print must not fill the disk a second time: it is in the log.
+void Attempt::free_read_output() {
+  if (offset_ < freed_ + kFreedAtOnce + kKept) return;
+  const std::uint64_t end = offset_ - kKept;
+  // Where a file system has no holes the file stays as it is.
+  ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(freed_),
+              static_cast<off_t>(end - freed_));
+  freed_ = end;
+}
+
 void Attempt::read_output() {
   std::array<char, 64 << 10> buffer;
+  if (offset_ == 0) {
+    // An earlier coordinator may have freed the beginning.
+    const off_t data = ::lseek(file_.get(), 0, SEEK_DATA);
+    if (data > 0) offset_ = freed_ = static_cast<std::uint64_t>(data);
+  }
   for (;;) {
     const ssize_t n =
         ::pread(file_.get(), buffer.data(), buffer.size(), static_cast<off_t>(offset_));
@@ -133,12 +152,13 @@ void Attempt::read_output() {
       ++offset_;
       if (buffer[i] == '\n') {
         take_line(std::exchange(partial_, {}), lines);
-      } else {
+      } else if (partial_.size() < kLongestLine) {
         partial_ += buffer[i];
       }
     }
     if (lines.empty()) continue;
     listener_.output(lines);
+    free_read_output();
     for (const OutputLine& line : lines) {
       RankExit exit = line.line.exit;
       if (line.line.kind == MpirunLine::Kind::kGone) gone_[{exit.job, exit.rank}] = exit.pid;
@@ -156,7 +176,7 @@ void Attempt::take_line(const std::string& text, std::vector<OutputLine>& lines)
   if ((!rank_error && line.kind != MpirunLine::Kind::kMpirun) || is_noise(line.text)) return;
   const std::lock_guard lock(mutex_);
   std::deque<std::string>& errors = errors_[line.rank];
-  errors.push_back(line.text);
+  errors.push_back(line.text.substr(0, kLongestError));
   if (errors.size() > kErrorLines) errors.pop_front();
 }
 

@@ -37,7 +37,8 @@ struct AttemptListener {
 };
 
 /// One mpirun of a job, watched by a thread: its output, which goes to a file so that it survives
-/// this process, and its end. mpirun's exit code decides nothing.
+/// this process, and its end. What was handed on is freed but for the last megabytes: the file
+/// keeps its length and takes no room. mpirun's exit code decides nothing.
 class Attempt {
  public:
   struct Paths {
@@ -67,6 +68,7 @@ class Attempt {
   void watch(const std::stop_token& stop);
   void watch_mpirun(const std::stop_token& stop);
   void read_output();
+  void free_read_output();
   void take_line(const std::string& text, std::vector<OutputLine>& lines);
   void clean_up();
 
@@ -77,6 +79,7 @@ class Attempt {
   FileDescriptor wake_;
   FileDescriptor file_;
   std::uint64_t offset_ = 0;
+  std::uint64_t freed_ = 0;  // of the output, from its beginning
   std::string partial_;
   std::map<std::pair<int, int>, std::int64_t> gone_;  // pid of a process that ended, by its name
   std::atomic<bool> kill_wanted_ = false;

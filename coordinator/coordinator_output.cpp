@@ -6,6 +6,12 @@
 
 namespace musher {
 
+namespace {
+
+constexpr auto kOutputPause = std::chrono::milliseconds(20);
+
+}  // namespace
+
 /// Of lines that have just been written to the log. Of several values of one metric that come
 /// together, the last counts: they are a series over time, and lines come faster than anyone looks.
 void Coordinator::take_output(const std::string& name, std::uint64_t attempt,
@@ -22,6 +28,12 @@ void Coordinator::take_output(const std::string& name, std::uint64_t attempt,
   }
   const Lock lock(mutex_);
   const JobPtr job = find(name);
+  // Who waits looks by itself now and then: a flood of lines does not wake it for each.
+  const auto now = Deadline::Clock::now();
+  if (now >= output_noticed_ + kOutputPause) {
+    output_noticed_ = now;
+    notify();
+  }
   if (job && job->state().attempt == attempt && !found.empty()) {
     std::vector<v1::Metric> values;
     for (auto& [metric_name, metric] : found) {
@@ -35,7 +47,6 @@ void Coordinator::take_output(const std::string& name, std::uint64_t attempt,
       logger_->error("job {}: {}", name, error.what());
     }
   }
-  notify();
 }
 
 /// FinalMetricDataList has the last value of each metric that the job defines, behind Musher's own.

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
-#include <sstream>
+#include <map>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,34 +19,63 @@ namespace {
 
 constexpr std::size_t kLongestLine = 1 << 20;
 
-std::string encode(const LogEntry& entry) {
-  std::ostringstream line;
-  line << entry.time_ms << ' ' << entry.attempt << ' ' << entry.source << ' ' << entry.rank << ' '
-       << (entry.error ? 'e' : 'o') << ' ';
-  std::string text = entry.text.substr(0, kLongestLine);
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return line.str() + text + '\n';
+void encode(const LogEntry& entry, std::string& out) {
+  fmt::format_to(std::back_inserter(out), "{} {} {} {} {} ", entry.time_ms, entry.attempt,
+                 entry.source, entry.rank, entry.error ? 'e' : 'o');
+  const std::size_t begin = out.size();
+  out.append(entry.text, 0, kLongestLine);
+  std::replace(out.begin() + static_cast<std::ptrdiff_t>(begin), out.end(), '\n', ' ');
+  out += '\n';
 }
 
-LogEntry decode(const std::string& line) {
+/// The number that a line begins with, which is moved past it and the space behind.
+template <typename Number>
+Number take(std::string_view& line) {
+  Number value = 0;
+  const char* end = std::from_chars(line.data(), line.data() + line.size(), value).ptr;
+  line.remove_prefix(
+      std::min<std::size_t>(line.size(), static_cast<std::size_t>(end - line.data()) + 1));
+  return value;
+}
+
+LogEntry decode(std::string_view line) {
   LogEntry entry;
-  std::istringstream fields(line);
-  char stream = 'o';
-  fields >> entry.time_ms >> entry.attempt >> entry.source >> entry.rank >> stream;
-  entry.error = stream == 'e';
-  fields.get();  // the space
-  std::getline(fields, entry.text);
+  entry.time_ms = take<std::int64_t>(line);
+  entry.attempt = take<std::uint64_t>(line);
+  entry.source = take<std::uint64_t>(line);
+  entry.rank = take<int>(line);
+  entry.error = line.starts_with('e');
+  entry.text = line.substr(std::min<std::size_t>(line.size(), 2));
   return entry;
 }
 
-std::string read_at(const std::filesystem::path& file, std::uint64_t offset, std::size_t most) {
-  const FileDescriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!descriptor) return {};
+/// The parts that are there: where each begins, and its file.
+std::map<std::uint64_t, std::filesystem::path> parts_of(const std::filesystem::path& file) {
+  std::map<std::uint64_t, std::filesystem::path> parts;
+  std::error_code gone;
+  if (std::filesystem::exists(file, gone)) parts[0] = file;
+  const std::string prefix = file.filename().string() + ".";
+  for (const auto& entry : std::filesystem::directory_iterator(file.parent_path(), gone)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(prefix)) continue;
+    std::uint64_t begin = 0;
+    const char* end = name.data() + name.size();
+    const auto read = std::from_chars(name.data() + prefix.size(), end, begin);
+    if (read.ec == std::errc() && read.ptr == end) parts[begin] = entry.path();
+  }
+  return parts;
+}
+
+std::filesystem::path part_path(const std::filesystem::path& file, std::uint64_t begin) {
+  return begin == 0 ? file : std::filesystem::path(file.string() + "." + std::to_string(begin));
+}
+
+std::string read_at(int descriptor, std::uint64_t offset, std::size_t most) {
   std::string bytes(most, '\0');
   std::size_t got = 0;
   while (got < most) {
     const ssize_t n =
-        ::pread(descriptor.get(), bytes.data() + got, most - got, static_cast<off_t>(offset + got));
+        ::pread(descriptor, bytes.data() + got, most - got, static_cast<off_t>(offset + got));
     if (n <= 0) break;
     got += static_cast<std::size_t>(n);
   }
@@ -52,27 +83,82 @@ std::string read_at(const std::filesystem::path& file, std::uint64_t offset, std
   return bytes;
 }
 
-}  // namespace
-
-JobLog::JobLog(const std::filesystem::path& file)
-    : path_(file), file_(::open(file.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0644)) {
-  if (!file_) {
-    throw Error(ErrorCode::kUnavailable, path_ + " can't be opened: " + std::strerror(errno));
+/// Whole lines from an offset of one part; `next_offset` counts within it.
+LogPage read_part(const std::filesystem::path& part, std::uint64_t offset, std::optional<int> rank,
+                  std::size_t most_bytes) {
+  LogPage page{{}, offset};
+  const FileDescriptor file(::open(part.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return page;
+  std::string bytes = read_at(file.get(), offset, most_bytes);
+  std::size_t end = bytes.rfind('\n');
+  if (end == bytes.npos && bytes.size() == most_bytes) {  // one line that is longer than a page
+    bytes = read_at(file.get(), offset, 2 * kLongestLine);
+    end = bytes.find('\n');
   }
+  if (end == bytes.npos) return page;
+  page.next_offset += end + 1;
+  const std::string_view text(bytes.data(), end + 1);
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t stop = text.find('\n', begin);
+    LogEntry entry = decode(text.substr(begin, stop - begin));
+    if (!rank || entry.rank == *rank) page.entries.push_back(std::move(entry));
+    begin = stop + 1;
+  }
+  return page;
+}
+
+/// Bytes of a part up to and with its last newline.
+std::uint64_t whole_lines(int descriptor) {
   struct stat status {};
-  ::fstat(file_.get(), &status);
+  ::fstat(descriptor, &status);
   off_t end = status.st_size;
   for (char last = 0; end > 0; --end) {
-    if (::pread(file_.get(), &last, 1, end - 1) != 1 || last == '\n') break;
+    if (::pread(descriptor, &last, 1, end - 1) != 1 || last == '\n') break;
   }
-  if (end != status.st_size && ::ftruncate(file_.get(), end) != 0) {
-    throw Error(ErrorCode::kUnavailable, path_ + " can't be mended: " + std::strerror(errno));
+  return static_cast<std::uint64_t>(end);
+}
+
+}  // namespace
+
+JobLog::JobLog(const std::filesystem::path& file, LogLimits limits) : path_(file), limits_(limits) {
+  const auto parts = parts_of(file);
+  open_part(parts.empty() ? 0 : parts.rbegin()->first);
+  if (::ftruncate(file_.get(), static_cast<off_t>(size_)) != 0) {
+    throw Error(ErrorCode::kUnavailable,
+                path_.string() + " can't be mended: " + std::strerror(errno));
+  }
+}
+
+void JobLog::open_part(std::uint64_t begin) {
+  const std::filesystem::path path = part_path(path_, begin);
+  FileDescriptor file(::open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0644));
+  if (!file) {
+    throw Error(ErrorCode::kUnavailable,
+                path.string() + " can't be opened: " + std::strerror(errno));
+  }
+  file_ = std::move(file);
+  begin_ = begin;
+  size_ = whole_lines(file_.get());
+}
+
+void JobLog::drop_old_parts() {
+  const auto parts = parts_of(path_);
+  std::uint64_t whole = size_;
+  std::error_code stays;
+  for (const auto& [begin, path] : parts) {
+    if (begin != begin_) whole += std::filesystem::file_size(path, stays);
+  }
+  for (const auto& [begin, path] : parts) {
+    if (whole <= limits_.whole) return;
+    if (begin == 0 || begin == begin_) continue;
+    const std::uint64_t size = std::filesystem::file_size(path, stays);
+    if (std::filesystem::remove(path, stays)) whole -= size;
   }
 }
 
 void JobLog::append(const std::vector<LogEntry>& entries) {
   std::string text;
-  for (const LogEntry& entry : entries) text += encode(entry);
+  for (const LogEntry& entry : entries) encode(entry, text);
   const std::lock_guard lock(mutex_);
   for (std::size_t done = 0; done < text.size();) {
     const ssize_t n = ::write(file_.get(), text.data() + done, text.size() - done);
@@ -80,39 +166,62 @@ void JobLog::append(const std::vector<LogEntry>& entries) {
     // A full disk must not end a job: its log then has a hole.
     if (n < 0) return;
     done += static_cast<std::size_t>(n);
+    size_ += static_cast<std::uint64_t>(n);
   }
+  if (size_ < limits_.part) return;
+  try {
+    open_part(begin_ + size_);
+  } catch (const Error&) {  // no more files, say: this part then grows
+    return;
+  }
+  drop_old_parts();
 }
 
 std::uint64_t JobLog::source_end(std::uint64_t attempt) const {
-  std::uint64_t end = 0;
-  std::uint64_t offset = 0;
-  for (LogPage page = read_log(path_, 0, std::nullopt); page.next_offset != offset;
-       page = read_log(path_, offset, std::nullopt)) {
-    for (const LogEntry& entry : page.entries) {
-      if (entry.attempt == attempt) end = std::max(end, entry.source);
+  const auto parts = parts_of(path_);
+  // The newest part that has any of it has its end.
+  for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
+    std::uint64_t end = 0;
+    std::uint64_t offset = 0;
+    for (LogPage page = read_part(part->second, 0, std::nullopt, 1 << 20);
+         page.next_offset != offset;
+         page = read_part(part->second, offset, std::nullopt, 1 << 20)) {
+      for (const LogEntry& entry : page.entries) {
+        if (entry.attempt == attempt) end = std::max(end, entry.source);
+      }
+      offset = page.next_offset;
     }
-    offset = page.next_offset;
+    if (end > 0) return end;
   }
-  return end;
+  return 0;
 }
 
 LogPage read_log(const std::filesystem::path& file, std::uint64_t offset, std::optional<int> rank,
                  std::size_t most_bytes) {
+  const auto parts = parts_of(file);
   LogPage page{{}, offset};
-  std::string bytes = read_at(file, offset, most_bytes);
-  std::size_t end = bytes.rfind('\n');
-  if (end == bytes.npos && bytes.size() == most_bytes) {  // one line that is longer than a page
-    bytes = read_at(file, offset, 2 * kLongestLine);
-    end = bytes.find('\n');
+  auto next = parts.upper_bound(offset);
+  if (next != parts.begin()) {
+    const auto& [begin, path] = *std::prev(next);
+    page = read_part(path, offset - begin, rank, most_bytes);
+    page.next_offset += begin;
+    if (page.next_offset != offset || next == parts.end()) return page;
+    // This part has no more lines, and there is a newer one: its end was reached, or lies in what
+    // is gone.
+  } else if (next == parts.end()) {
+    return page;
   }
-  if (end == bytes.npos) return page;
-  page.next_offset += end + 1;
-  std::istringstream lines(bytes.substr(0, end));
-  for (std::string line; std::getline(lines, line);) {
-    LogEntry entry = decode(line);
-    if (!rank || entry.rank == *rank) page.entries.push_back(std::move(entry));
+  const std::uint64_t missing = next->first - offset;
+  LogPage rest = read_part(next->second, 0, rank, most_bytes);
+  rest.next_offset += next->first;
+  if (missing > 0 && (!rank || *rank < 0)) {
+    const std::int64_t time = rest.entries.empty() ? 0 : rest.entries.front().time_ms;
+    rest.entries.insert(
+        rest.entries.begin(),
+        {time, -1, false,
+         fmt::format("{} bytes of the log are gone: it had become too large", missing)});
   }
-  return page;
+  return rest;
 }
 
 }  // namespace musher

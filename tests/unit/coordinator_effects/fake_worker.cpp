@@ -90,6 +90,17 @@ void write_slice(CoordinatorClient& client, const Membership& membership,
                        soon());
 }
 
+/// FAKE_FLOOD=BYTES: rank 0 prints as many, in lines, as fast as it can.
+void flood(int rank) {
+  const char* bytes = std::getenv("FAKE_FLOOD");
+  if (bytes == nullptr || rank != 0) return;
+  const std::string line = std::string(99, 'x') + "\n";
+  for (long long left = std::atoll(bytes); left > 0; left -= static_cast<long long>(line.size())) {
+    std::cout << line;
+  }
+  std::cout << "the last of the flood" << std::endl;
+}
+
 void misbehave(const RankIdentity& identity, std::uint64_t epoch) {
   const char* at = std::getenv("FAKE_AT_EPOCH");
   if (epoch != static_cast<std::uint64_t>(at == nullptr ? 0 : std::atoi(at))) return;
@@ -160,6 +171,7 @@ Outcome train(CoordinatorClient& client, const RankIdentity& identity, const Mem
   }
   for (std::uint64_t epoch = step; epoch < epochs; ++epoch) {
     misbehave(identity, epoch);
+    if (epoch == 0) flood(identity.rank);
     client.progress({Phase::kTraining, step, epochs, epoch, 100, 0.5, 0.01});
     const EpochAssignment assignment = client.assignment("train", epoch, soon());
     const Digest own = read_epoch(client, assignment, epoch);

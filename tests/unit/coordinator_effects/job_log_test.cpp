@@ -1,5 +1,6 @@
 #include "coordinator/job_log.h"
 
+#include <algorithm>
 #include <fstream>
 
 #include <gtest/gtest.h>
@@ -71,6 +72,60 @@ TEST_F(JobLogTest, NoFileIsAnEmptyPage) {
   const LogPage page = read_log(folder_.path() / "none", 7, std::nullopt);
   EXPECT_TRUE(page.entries.empty());
   EXPECT_EQ(page.next_offset, 7u);
+}
+
+std::vector<std::string> read_all(const std::filesystem::path& file, std::uint64_t offset = 0) {
+  std::vector<std::string> read;
+  for (LogPage page = read_log(file, offset, std::nullopt, 200); page.next_offset != offset;
+       page = read_log(file, offset, std::nullopt, 200)) {
+    offset = page.next_offset;
+    for (const LogEntry& entry : page.entries) read.push_back(entry.text);
+  }
+  return read;
+}
+
+TEST_F(JobLogTest, AReaderGoesThroughThePartsAndFindsEveryLineOnce) {
+  std::vector<std::string> written;
+  std::uint64_t middle = 0;
+  {
+    JobLog log(file(), {300, 1 << 20});
+    for (int i = 0; i < 100; ++i) {
+      written.push_back("line " + std::to_string(i));
+      log.append({line(0, written.back(), static_cast<std::uint64_t>(i + 1))});
+      if (i == 49) middle = read_log(file(), 0, std::nullopt, 1 << 20).next_offset;
+    }
+    EXPECT_EQ(log.source_end(2), 100u);
+  }
+  EXPECT_EQ(read_all(file()), written);
+  EXPECT_LE(std::filesystem::file_size(file()), 400u) << "it was rotated";
+  // An offset that a reader was given stays good.
+  EXPECT_EQ(read_all(file(), middle).size(),
+            100u - read_log(file(), 0, std::nullopt, 1 << 20).entries.size());
+  JobLog again(file(), {300, 1 << 20});
+  again.append({line(0, "more")});
+  EXPECT_EQ(read_all(file()).back(), "more");
+  EXPECT_EQ(again.source_end(2), 100u);
+}
+
+TEST_F(JobLogTest, ALogThatBecomesTooLargeKeepsItsBeginningAndItsEnd) {
+  JobLog log(file(), {300, 1000});
+  for (int i = 0; i < 1000; ++i) log.append({line(0, "line " + std::to_string(i))});
+  std::uint64_t size = 0;
+  for (const auto& part : std::filesystem::directory_iterator(folder_.path())) {
+    size += part.file_size();
+  }
+  EXPECT_LE(size, 1300u);
+  const std::vector<std::string> read = read_all(file());
+  EXPECT_EQ(read.front(), "line 0");
+  EXPECT_EQ(read.back(), "line 999");
+  const auto gone = std::find_if(read.begin(), read.end(), [](const std::string& text) {
+    return text.find("bytes of the log are gone") != text.npos;
+  });
+  ASSERT_NE(gone, read.end());
+  EXPECT_EQ(std::find_if(gone + 1, read.end(),
+                         [](const std::string& text) { return text.find("gone") != text.npos; }),
+            read.end());
+  EXPECT_EQ(read_log(file(), 0, 0, 1 << 20).entries.front().text, "line 0");
 }
 
 }  // namespace

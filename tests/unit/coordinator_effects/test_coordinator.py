@@ -9,6 +9,8 @@ import os
 import re
 import signal
 import subprocess
+import sys
+import time
 import unittest
 from pathlib import Path
 
@@ -113,6 +115,25 @@ class Life(CoordinatorTest):
         self.gate.touch()
         self.assertEqual(follow.wait(timeout=60), 0)
         self.assertIn("Completed", follow.stdout_path.read_text().splitlines()[-1])
+
+    def test_a_flood_of_output_fills_neither_memory_nor_disk(self):
+        size = int(os.environ.get("MUSHER_TEST_FLOOD", 240 << 20))
+        daemon = self.serve()
+        memory = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{daemon.pid}/status").read_text())[1]) << 10
+        before = memory()
+        begin = time.monotonic()
+        self.submit("flood", environment={"FAKE_FLOOD": size}, epochs=1)
+        self.finished("flood", "Completed")
+        seconds = time.monotonic() - begin
+        on_disk = sum(path.stat().st_blocks * 512 for path in (self.folder / "state/jobs/flood").rglob("*"))
+        print(f"{size >> 20} MiB of output in {seconds:.1f} s: {memory() - before >> 20} MiB more memory, {on_disk >> 20} MiB on disk",
+              file=sys.stderr)
+        self.assertLess(memory() - before, 64 << 20)
+        self.assertLess(on_disk, 320 << 20)
+        log = self.musher("logs", "flood", code=0).stdout.splitlines()
+        self.assertIn("joined as", "".join(log[:10]), "its beginning is kept")
+        self.assertIn("the last of the flood", "".join(log[-10:]))
+        self.assertEqual(sum("bytes of the log are gone" in line for line in log), 1)
 
     def test_list_filters(self):
         self.serve()
