@@ -123,6 +123,10 @@ struct Count {
   std::string words;
 };
 
+Entry flag(std::string name, bool Hyperparameters::*member, std::string help) {
+  return choice<bool>(std::move(name), member, {{"true", true}, {"false", false}}, std::move(help));
+}
+
 /// `0.5, 0.5, 0.5`, in brackets or not.
 Entry reals(std::string name, std::vector<double> Hyperparameters::*member, Count count,
             Range range, std::string standard, std::string help) {
@@ -204,6 +208,28 @@ std::string set_initial_weights(Hyperparameters& all, const std::string& text) {
   return {};
 }
 
+std::string set_milestones(Hyperparameters& all, const std::string& text) {
+  std::vector<std::int64_t> epochs;
+  std::string_view rest(text);
+  if (rest.starts_with('[') && rest.ends_with(']')) rest = rest.substr(1, rest.size() - 2);
+  while (true) {
+    const std::size_t comma = std::min(rest.find(','), rest.size());
+    std::string_view part = rest.substr(0, comma);
+    while (part.starts_with(' ')) part.remove_prefix(1);
+    while (part.ends_with(' ')) part.remove_suffix(1);
+    const auto epoch = number_from<std::int64_t>(part);
+    if (!epoch || *epoch < 1 || (!epochs.empty() && *epoch <= epochs.back())) {
+      return fmt::format("must be whole numbers from 1 up, ascending, with commas between, not {}",
+                         in_quotes(text));
+    }
+    epochs.push_back(*epoch);
+    if (comma == rest.size()) break;
+    rest.remove_prefix(comma + 1);
+  }
+  all.lr_milestones = std::move(epochs);
+  return {};
+}
+
 Entry virtual_workers() {
   Entry entry =
       whole<std::int64_t>("virtual_workers", &Hyperparameters::virtual_workers, 1, 1'000'000,
@@ -232,15 +258,55 @@ std::vector<Entry> make_table() {
           "seed", &H::seed, 0, std::numeric_limits<std::uint64_t>::max(),
           "of every random choice: fresh weights, the order of samples, augmentation"),
       choice<OptimizerKind>("optimizer", &H::optimizer,
-                            {{"sgd", OptimizerKind::kSgd}, {"adamw", OptimizerKind::kAdamW}},
-                            "how a step is made"),
+                            {{"sgd", OptimizerKind::kSgd},
+                             {"adam", OptimizerKind::kAdam},
+                             {"adamw", OptimizerKind::kAdamW},
+                             {"lamb", OptimizerKind::kLamb},
+                             {"lars", OptimizerKind::kLars}},
+                            "how a step is made; lamb and lars are for large batches"),
       real("learning_rate", &H::learning_rate, {0, 1000, true}, "at its peak, after warm-up"),
-      real("momentum", &H::momentum, {0, 1, false, true}, "of sgd; adamw does not use it"),
-      real("weight_decay", &H::weight_decay, {0, 100}, "L2 for sgd, decoupled for adamw"),
-      choice<ScheduleKind>(
-          "lr_schedule", &H::lr_schedule,
-          {{"constant", ScheduleKind::kConstant}, {"cosine", ScheduleKind::kCosine}},
-          "cosine goes to zero at the last step"),
+      real("momentum", &H::momentum, {0, 1, false, true}, "of sgd and lars"),
+      flag("nesterov", &H::nesterov, "Nesterov's momentum, of sgd"),
+      real("beta1", &H::beta1, {0, 1, false, true}, "of adam, adamw and lamb"),
+      real("beta2", &H::beta2, {0, 1, false, true}, "of adam, adamw and lamb"),
+      real("epsilon", &H::epsilon, {0, 1, true}, "of adam, adamw and lamb"),
+      real("trust_coefficient", &H::trust_coefficient, {0, 1000, true}, "of lars"),
+      real("weight_decay", &H::weight_decay, {0, 100},
+           "L2 for sgd, adam and lars; decoupled for adamw and lamb"),
+      choice<bool>("exclude_from_weight_decay", &H::exclude_norms_and_biases,
+                   {{"none", false}, {"norms_and_biases", true}},
+                   "parameters of one dimension that have no weight decay, nor a trust ratio of "
+                   "lamb and lars"),
+      real("clip_grad_norm", &H::clip_grad_norm, {0, 1e9},
+           "the most that the norm of the whole gradient may be; 0: any"),
+      whole<std::int64_t>("gradient_accumulation", &H::gradient_accumulation, 1, 1'000'000,
+                          "passes that a rank's part of a batch is split into, to use less "
+                          "memory; batch_size stays what it is"),
+      choice<ScheduleKind>("lr_schedule", &H::lr_schedule,
+                           {{"constant", ScheduleKind::kConstant},
+                            {"cosine", ScheduleKind::kCosine},
+                            {"linear", ScheduleKind::kLinear},
+                            {"step", ScheduleKind::kStep},
+                            {"one_cycle", ScheduleKind::kOneCycle}},
+                           "cosine and linear go to lr_min at the last step"),
+      real("lr_min", &H::lr_min, {0, 1000}, "where cosine and linear end; at most learning_rate"),
+      real("lr_gamma", &H::lr_gamma, {0, 1, true}, "what step multiplies the learning rate by"),
+      whole<std::int64_t>("lr_step_size", &H::lr_step_size, 0, 100'000,
+                          "epochs from one step down to the next; 0: at lr_milestones"),
+      Entry{"lr_milestones", "numbers", "epochs, ascending, with commas between", "",
+            "after how many epochs step goes down, such as 30, 60, 80", set_milestones},
+      real("pct_start", &H::pct_start, {0, 1, true, true},
+           "share of one_cycle's steps in which the learning rate rises"),
+      real("div_factor", &H::div_factor, {1, 1e9},
+           "one_cycle begins at learning_rate divided by it"),
+      real("final_div_factor", &H::final_div_factor, {1, 1e12},
+           "one_cycle ends at what it began with divided by it"),
+      flag("cycle_momentum", &H::cycle_momentum,
+           "one_cycle moves momentum (or beta1) against the learning rate"),
+      real("base_momentum", &H::base_momentum, {0, 1, false, true},
+           "momentum at the peak of a one_cycle with cycle_momentum"),
+      real("max_momentum", &H::max_momentum, {0, 1, false, true},
+           "momentum at the ends of a one_cycle with cycle_momentum"),
       real("warmup_epochs", &H::warmup_epochs, {0, 100'000},
            "over which the learning rate rises linearly; a fraction is fine; at most epochs"),
       real("label_smoothing", &H::label_smoothing, {0, 1, false, true}, "of the cross-entropy"),

@@ -18,8 +18,8 @@ struct Channel {
   std::optional<std::int64_t> shuffle_seed;  ///< ShuffleConfig.Seed; otherwise the job's seed
 };
 
-enum class OptimizerKind { kSgd, kAdamW };
-enum class ScheduleKind { kConstant, kCosine };
+enum class OptimizerKind { kSgd, kAdam, kAdamW, kLamb, kLars };
+enum class ScheduleKind { kConstant, kCosine, kLinear, kStep, kOneCycle };
 enum class Augmentation { kNone, kFlip, kCropFlip, kRandomResizedCrop };
 
 /// SageMaker's string map, typed and range-checked. A key that is not here is an error; the table
@@ -35,9 +35,27 @@ struct Hyperparameters {
   OptimizerKind optimizer = OptimizerKind::kSgd;
   double learning_rate = 0.1;
   double momentum = 0.9;
+  bool nesterov = false;  ///< of sgd
+  double beta1 = 0.9;     ///< of adam, adamw and lamb, as the next two
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double trust_coefficient = 0.001;  ///< of lars
   double weight_decay = 0.0;
+  bool exclude_norms_and_biases = false;   ///< from weight decay, and from the trust ratio
+  double clip_grad_norm = 0.0;             ///< the most that the gradient's norm may be; 0: any
+  std::int64_t gradient_accumulation = 1;  ///< passes that a rank's part of a batch is split into
   ScheduleKind lr_schedule = ScheduleKind::kCosine;
   double warmup_epochs = 0.0;
+  double lr_min = 0.0;                      ///< where cosine and linear end
+  double lr_gamma = 0.1;                    ///< of step, as the next two; they count epochs
+  std::int64_t lr_step_size = 0;            ///< 0: at lr_milestones
+  std::vector<std::int64_t> lr_milestones;  ///< ascending
+  double pct_start = 0.3;                   ///< of one_cycle, as the rest, under PyTorch's names
+  double div_factor = 25.0;
+  double final_div_factor = 1e4;
+  bool cycle_momentum = false;
+  double base_momentum = 0.85;
+  double max_momentum = 0.95;
   double label_smoothing = 0.0;
   std::int64_t image_size = 224;    ///< height and width of what the model is given
   std::int64_t image_channels = 3;  ///< 1 or 3

@@ -220,6 +220,7 @@ class Validation {
     virtual_workers();
     normalization();
     augmentation();
+    optimization();
     const Hyperparameters& h = job_.hyperparameters;
     if (h.warmup_epochs > static_cast<double>(h.epochs)) {
       error("HyperParameters.warmup_epochs",
@@ -228,6 +229,41 @@ class Validation {
     if (h.checkpoint_every_steps > 0 && !request_.has_checkpoint_config()) {
       error("HyperParameters.checkpoint_every_steps",
             "needs a CheckpointConfig, which says where checkpoints go");
+    }
+  }
+
+  void optimization() {
+    const Hyperparameters& h = job_.hyperparameters;
+    const auto wrong = [&](const char* name, std::string message) {
+      error(std::string("HyperParameters.") + name, std::move(message));
+    };
+    const bool has_momentum =
+        (h.optimizer == OptimizerKind::kSgd || h.optimizer == OptimizerKind::kLars);
+    if (h.nesterov && (h.optimizer != OptimizerKind::kSgd || h.momentum == 0)) {
+      wrong("nesterov", "needs the optimizer sgd with a momentum above 0");
+    }
+    if (h.gradient_accumulation > 1 && h.gradient_accumulation > h.batch_size / job_.ranks) {
+      wrong("gradient_accumulation",
+            fmt::format("must be at most the samples of a rank in a step, {}, not {}",
+                        h.batch_size / job_.ranks, h.gradient_accumulation));
+    }
+    if (h.lr_min > h.learning_rate) {
+      wrong("lr_min",
+            fmt::format("must be at most learning_rate, {}, not {}", h.learning_rate, h.lr_min));
+    }
+    if (h.lr_schedule == ScheduleKind::kStep) {
+      if (h.lr_step_size > 0 && !h.lr_milestones.empty())
+        wrong("lr_step_size", "must be left out where there are lr_milestones");
+      if (h.lr_step_size == 0 && h.lr_milestones.empty())
+        wrong("lr_schedule", "step needs lr_step_size or lr_milestones");
+    }
+    if (h.lr_schedule == ScheduleKind::kOneCycle && h.warmup_epochs > 0) {
+      wrong("warmup_epochs", "must be left out: one_cycle rises by itself, over pct_start");
+    }
+    if (h.cycle_momentum && h.lr_schedule != ScheduleKind::kOneCycle) {
+      wrong("cycle_momentum", "needs the lr_schedule one_cycle");
+    } else if (h.cycle_momentum && has_momentum && h.momentum == 0) {
+      wrong("cycle_momentum", "needs a momentum above 0");
     }
   }
 

@@ -86,7 +86,7 @@ CheckpointIdentity checkpoint_identity(const Membership& membership, std::uint64
   identity.batch_size = hyper.batch_size;
   identity.virtual_workers = static_cast<std::int64_t>(membership.virtual_worker_rank.size());
   identity.seed = hyper.seed;
-  identity.optimizer = hyper.optimizer == OptimizerKind::kSgd ? "sgd" : "adamw";
+  identity.optimizer = to_string(hyper.optimizer);
   return identity;
 }
 

@@ -9,37 +9,60 @@
 
 #include "job/job.h"
 #include "trainer/flat_parameters.h"
+#include "trainer/norms.h"
+#include "trainer/schedule.h"
 
 namespace musher {
 
-/// SGD with momentum or AdamW over the flat buffers: one pass of LibTorch's fused kernel a step.
-/// Numbers equal torch.optim's.
+/// The optimizer over the flat buffers. SGD with momentum or Nesterov's, Adam and AdamW: LibTorch's
+/// fused kernel, one pass a step, with torch.optim's numbers. LAMB (You et al., "Large batch
+/// optimization for deep learning", arXiv 1904.00962, algorithm 2) and LARS (You et al., "Large
+/// batch training of convolutional networks", arXiv 1708.03888, algorithm 1): passes over the flat
+/// buffers, and a trust ratio for each parameter by the norms of its slices. Where one of the two
+/// norms is zero the ratio is 1.
 class Optimizer {
  public:
   /// `parameters` must outlive it.
   Optimizer(const Hyperparameters& hyperparameters, FlatParameters& parameters);
 
   /// values -= update(gradients / divisor). `divisor`: float32 scalar tensor on the parameters'
-  /// device, the number of samples that the gradients are the sum of; the kernel divides as it
-  /// reads.
-  void step(double learning_rate, const at::Tensor& divisor);
+  /// device, the number of samples that the gradients are the sum of, over what clipping leaves of
+  /// them; the kernel divides as it reads. What is in the gradients afterwards is of no worth.
+  void step(const StepRates& rates, const at::Tensor& divisor);
 
   /// Its state beside the values, for checkpoints: flat tensors of the values' size, in a fixed
   /// order, written to in place.
   std::vector<std::pair<std::string, at::Tensor>> state();
-  /// Steps done so far (AdamW's bias correction).
-  std::int64_t steps() const;
+  /// Steps done so far (Adam's bias correction).
+  std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t steps);
 
  private:
-  OptimizerKind kind_;
-  double momentum_;
-  double weight_decay_;
+  /// Parameters that are treated alike, neighbours in one range.
+  struct Group {
+    double weight_decay = 0;
+    std::vector<FlatRange> ranges;
+  };
+
+  double weight_decay_of(const ParameterSlot& slot) const;
+  bool adapts(const ParameterSlot& slot) const;
+  void step_sgd(const Group& group, const StepRates& rates, const at::Tensor& divisor);
+  void step_adam(const Group& group, const StepRates& rates, const at::Tensor& divisor);
+  void step_lars(const StepRates& rates, const at::Tensor& divisor);
+  void step_lamb(const StepRates& rates, const at::Tensor& divisor);
+
+  const Hyperparameters hyper_;
   FlatParameters& parameters_;
+  std::vector<Group> groups_;
+  std::vector<FlatRange> slots_;
   at::Tensor momentum_buffer_;
   at::Tensor exp_avg_;
   at::Tensor exp_avg_sq_;
-  at::Tensor step_count_;
+  at::Tensor step_count_;  ///< steps_, where the kernels read it
+  std::int64_t steps_ = 0;
 };
+
+/// The name by which checkpoints know it.
+std::string to_string(OptimizerKind kind);
 
 }  // namespace musher

@@ -103,10 +103,10 @@ void TrainingLoop::run_step(const LoopGeneration& generation) {
     return generation.input.next(deadline());
   }();
   const StepVector mine = votes(batch, generation);
-  const double rate = learning_rate(hyper(), state_.step, parts_.steps_per_epoch);
+  const StepRates rates = step_rates(hyper(), state_.step, parts_.steps_per_epoch);
   buffers_.take();
   try {
-    sum_ = parts_.step.run(batch, mine, rate, generation.collective, deadline());
+    sum_ = parts_.step.run(batch, mine, rates, generation.collective, deadline());
   } catch (const PeerFailure&) {
     buffers_.restore();
     throw;

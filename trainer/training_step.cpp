@@ -1,11 +1,13 @@
 #include "trainer/training_step.h"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
 #include <string>
 
 #include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/from_blob.h>
@@ -13,6 +15,7 @@
 
 #include "common/error.h"
 #include "common/random.h"
+#include "trainer/norms.h"
 
 namespace musher {
 namespace {
@@ -67,24 +70,41 @@ TrainingStep::TrainingStep(Model& model, const Hyperparameters& hyperparameters,
       options_(std::move(options)),
       label_smoothing_(hyperparameters.label_smoothing),
       seed_(hyperparameters.seed),
+      gradient_accumulation_(hyperparameters.gradient_accumulation),
+      clip_grad_norm_(hyperparameters.clip_grad_norm),
       parameters_(model, StepVector::kElements, options_.gradient_memory),
       reducer_(parameters_, options_.bucket_bytes, model.gradient_places()),
       optimizer_(hyperparameters, parameters_) {}
 
-void TrainingStep::forward_backward(const Batch& batch) {
-  auto mark = Clock::now();
+/// In `passes` of about the same size, the loss being a sum over samples: so is the gradient.
+void TrainingStep::forward_backward(const Batch& batch, std::int64_t passes) {
+  const at::Tensor inputs = inputs_of(batch, options_.device);
   const at::Tensor targets = targets_of(batch, options_.device);
-  const at::Tensor logits = model_.forward(inputs_of(batch, options_.device));
-  const at::Tensor wanted = batch.other_targets.empty()
-                                ? targets
-                                : soft_targets_of(batch, logits.size(1), options_.device);
+  const std::int64_t samples = batch.samples();
+  for (std::int64_t i = 0; i < passes; ++i) {
+    const std::int64_t begin = samples * i / passes;
+    const std::int64_t count = samples * (i + 1) / passes - begin;
+    pass(batch, begin, inputs.narrow(0, begin, count), targets.narrow(0, begin, count));
+  }
+}
+
+/// Over the samples of the batch from `begin` on that `inputs` and `targets` have.
+void TrainingStep::pass(const Batch& batch, std::int64_t begin, const at::Tensor& inputs,
+                        const at::Tensor& targets) {
+  auto mark = Clock::now();
+  const at::Tensor logits = model_.forward(inputs);
+  const at::Tensor wanted =
+      batch.other_targets.empty()
+          ? targets
+          : soft_targets_of(batch, logits.size(1), options_.device)
+                .narrow(0, begin, targets.size(0));
   const at::Tensor loss =
       at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Sum, -100, label_smoothing_);
   {
     const at::NoGradGuard no_grad;
     at::Tensor tail = parameters_.tail();
-    tail[StepVector::kLoss].copy_(loss);
-    tail[StepVector::kCorrect].copy_(logits.argmax(1).eq(targets).sum());
+    tail[StepVector::kLoss].add_(loss);
+    tail[StepVector::kCorrect].add_(logits.argmax(1).eq(targets).sum());
   }
   lap(mark, times_.forward);
   options_.faults.at("backward", batch.step + 1);
@@ -93,7 +113,25 @@ void TrainingStep::forward_backward(const Batch& batch) {
   lap(mark, times_.backward);
 }
 
-StepVector TrainingStep::run(const Batch& batch, const StepVector& mine, double learning_rate,
+/// What the summed gradient is divided by: the number of samples, and more where its norm is beyond
+/// clip_grad_norm (Pascanu et al., "On the difficulty of training recurrent neural networks",
+/// 2013), as torch.nn.utils.clip_grad_norm_ has it. Every rank has the same gradient by now and so
+/// works out the same norm.
+at::Tensor TrainingStep::divisor(std::uint64_t step) const {
+  const at::Tensor samples = parameters_.tail()[StepVector::kSamples];
+  if (clip_grad_norm_ == 0) return samples;
+  const double norm = norms(parameters_.gradients(), {{0, parameters_.size()}}).item<double>() /
+                      samples.item<double>();
+  if (!std::isfinite(norm)) {
+    throw Error(ErrorCode::kFailedPrecondition,
+                "the norm of the gradient of step " + std::to_string(step) + " is " +
+                    std::to_string(norm) + "; a lower learning_rate or a warm-up may be right");
+  }
+  const double kept = std::min(1.0, clip_grad_norm_ / (norm + 1e-6));
+  return samples / kept;
+}
+
+StepVector TrainingStep::run(const Batch& batch, const StepVector& mine, const StepRates& rates,
                              Collective& collective, Deadline deadline) {
   // Dropout and the like: a pure function of (seed, step, rank), so that a resumed run draws the
   // same.
@@ -105,10 +143,10 @@ StepVector TrainingStep::run(const Batch& batch, const StepVector& mine, double 
   parameters_.tail().copy_(at::from_blob(vector.data(), {StepVector::kElements}, at::kFloat));
 
   model_.train(true);
-  const bool has_samples = batch.samples() > 0;
-  reducer_.begin(collective, has_samples ? 1 : 0);
+  const std::int64_t passes = std::min(gradient_accumulation_, batch.samples());
+  reducer_.begin(collective, static_cast<int>(passes));
   options_.faults.at("forward", batch.step + 1);
-  if (has_samples) forward_backward(batch);
+  if (passes > 0) forward_backward(batch, passes);
 
   auto mark = Clock::now();
   {
@@ -129,8 +167,7 @@ StepVector TrainingStep::run(const Batch& batch, const StepVector& mine, double 
                     "; a lower learning_rate or a warm-up may be right");
   }
   options_.faults.at("optimizer", batch.step + 1);
-  if (sum.digest.samples > 0)
-    optimizer_.step(learning_rate, parameters_.tail()[StepVector::kSamples]);
+  if (sum.digest.samples > 0) optimizer_.step(rates, divisor(batch.step));
   lap(mark, times_.optimizer);
   return sum;
 }

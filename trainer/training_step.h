@@ -45,9 +45,10 @@ class TrainingStep {
   /// Forward, backward, all-reduce and optimizer step over the global batch of which `batch` is
   /// this rank's part; it may be empty. `mine` carries this rank's digest and votes. Returns the
   /// vector summed over ranks; when it returns the step is committed. Throws PeerFailure before
-  /// anything of the model has changed but batch-norm's running statistics. kDataLoss-free: a loss
-  /// that is not finite is Error(kFailedPrecondition), seen by all ranks alike.
-  StepVector run(const Batch& batch, const StepVector& mine, double learning_rate,
+  /// anything of the model has changed but batch-norm's running statistics. kDataLoss-free: a loss,
+  /// or with clip_grad_norm a gradient, that is not finite is Error(kFailedPrecondition), seen by
+  /// all ranks alike.
+  StepVector run(const Batch& batch, const StepVector& mine, const StepRates& rates,
                  Collective& collective, Deadline deadline);
 
   Model& model() { return model_; }
@@ -56,12 +57,17 @@ class TrainingStep {
   const StepTimes& times() const { return times_; }
 
  private:
-  void forward_backward(const Batch& batch);
+  void forward_backward(const Batch& batch, std::int64_t passes);
+  void pass(const Batch& batch, std::int64_t begin, const at::Tensor& inputs,
+            const at::Tensor& targets);
+  at::Tensor divisor(std::uint64_t step) const;
 
   Model& model_;
   Options options_;
   double label_smoothing_;
   std::uint64_t seed_;
+  std::int64_t gradient_accumulation_;
+  double clip_grad_norm_;
   FlatParameters parameters_;
   GradientReducer reducer_;
   Optimizer optimizer_;

@@ -230,7 +230,8 @@ TEST(ValidateRequest, ABatchLargerThanMemoryCostsNothingToRefuse) {
 TEST(HyperparameterHelp, NamesEachWithItsDefault) {
   const std::string help = hyperparameter_help();
   EXPECT_THAT(help, HasSubstr("learning_rate\n    number (above 0 to 1000), default 0.1\n"));
-  EXPECT_THAT(help, HasSubstr("optimizer\n    one of (sgd, adamw), default sgd\n"));
+  EXPECT_THAT(help,
+              HasSubstr("optimizer\n    one of (sgd, adam, adamw, lamb, lars), default sgd\n"));
 }
 
 }  // namespace

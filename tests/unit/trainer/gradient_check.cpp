@@ -2,7 +2,7 @@
 // few steps on global batches that do not depend on the number of ranks, and rank 0 writes the
 // parameters as raw float32.
 //
-//   gradient_check MODEL OUT [CHANNELS SIZE]
+//   gradient_check MODEL OUT [CHANNELS SIZE [HYPERPARAMETER=VALUE…]]
 
 #include <algorithm>
 #include <chrono>
@@ -10,12 +10,15 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <string>
+#include <vector>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/from_blob.h>
 
 #include "common/random.h"
+#include "job/hyperparameters.h"
 #include "model/model.h"
 #include "trainer/collective/mpi.h"
 #include "trainer/training_step.h"
@@ -53,14 +56,24 @@ Batch make_batch(int step, std::int64_t first, std::int64_t last,
   return batch;
 }
 
+Hyperparameters hyperparameters_from(const std::vector<std::string>& texts) {
+  std::map<std::string, std::string> values = {{"momentum", "0.9"}, {"weight_decay", "0.0001"}};
+  for (const std::string& text : texts) {
+    const std::size_t equals = text.find('=');
+    values[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  std::vector<JobError> errors;
+  const Hyperparameters hyper = read_hyperparameters(values, errors);
+  if (errors.empty()) return hyper;
+  std::cerr << to_text(errors) << std::endl;
+  std::exit(2);
+}
+
 void run(const std::string& name, const std::string& out, const std::vector<std::int64_t>& shape,
-         Collective& collective) {
+         const Hyperparameters& hyper, Collective& collective) {
   at::set_num_threads(1);
   const auto model =
       make_model({.name = name, .classes = kClasses, .input_shape = shape, .seed = 11});
-  Hyperparameters hyper;
-  hyper.momentum = 0.9;
-  hyper.weight_decay = 1e-4;
   TrainingStep::Options options;
   options.bucket_bytes = 64 << 10;  // many buckets even in a small model
   const std::int64_t elements = FlatParameters::gradient_elements(*model, StepVector::kElements);
@@ -96,8 +109,11 @@ int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   const std::int64_t channels = arguments.size() > 2 ? std::stol(arguments[2]) : 1;
   const std::int64_t size = arguments.size() > 3 ? std::stol(arguments[3]) : 28;
+  const std::vector<std::string> hyperparameters(
+      arguments.begin() + std::min<std::ptrdiff_t>(4, std::ssize(arguments)), arguments.end());
   musher::MpiRuntime mpi;
   const auto collective = musher::make_mpi_collective(mpi, {}, musher::soon());
-  musher::run(arguments.at(0), arguments.at(1), {channels, size, size}, *collective);
+  musher::run(arguments.at(0), arguments.at(1), {channels, size, size},
+              musher::hyperparameters_from(hyperparameters), *collective);
   return 0;
 }

@@ -23,10 +23,10 @@ def train(ranks, model, *shape):
 
 
 class GradientCheck(unittest.TestCase):
-    def assert_same_to_rounding(self, model, *shape):
+    def assert_same_to_rounding(self, model, *shape, counts=(2, 3, 4)):
         one = train(1, model, *shape)
         self.assertTrue(numpy.isfinite(one).all())
-        for ranks in (2, 3, 4):
+        for ranks in counts:
             many = train(ranks, model, *shape)
             self.assertLess(abs(many - one).max(), 2e-5 * max(1.0, abs(one).max()), f"{ranks} ranks")
 
@@ -36,10 +36,18 @@ class GradientCheck(unittest.TestCase):
     def test_convnet_does_not_depend_on_the_number_of_ranks(self):
         self.assert_same_to_rounding("convnet")
 
+    def test_norms_and_passes_do_not_depend_on_the_number_of_ranks(self):
+        options = "gradient_accumulation=2", "clip_grad_norm=0.5", "exclude_from_weight_decay=norms_and_biases"
+        for optimizer in ("sgd", "lars", "lamb"):
+            with self.subTest(optimizer):
+                self.assert_same_to_rounding("multilayer_perceptron", 1, 8, *options, f"optimizer={optimizer}", counts=(3,))
+
     def test_same_ranks_same_bits(self):
         for model, shape in (("convnet", ()), ("resnet18", (3, 64))):
             first, second = train(2, model, *shape), train(2, model, *shape)
             self.assertEqual(first.tobytes(), second.tobytes(), model)
+        options = 1, 28, "gradient_accumulation=2", "clip_grad_norm=0.5", "optimizer=lamb"
+        self.assertEqual(train(3, "convnet", *options).tobytes(), train(3, "convnet", *options).tobytes(), "lamb")
         self.assertEqual(train(3, "convnet").tobytes(), train(3, "convnet").tobytes())
 
 

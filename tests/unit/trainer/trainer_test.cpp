@@ -67,13 +67,13 @@ TEST(LearningRate, WarmsUpThenFallsToZero) {
   hyper.epochs = 10;
   hyper.warmup_epochs = 1;
   hyper.lr_schedule = ScheduleKind::kCosine;
-  EXPECT_NEAR(learning_rate(hyper, 0, 9), 0.04, 1e-12);
-  EXPECT_NEAR(learning_rate(hyper, 8, 9), 0.36, 1e-12);
-  EXPECT_NEAR(learning_rate(hyper, 9, 9), 0.4, 1e-12);
-  EXPECT_NEAR(learning_rate(hyper, 9 + 81 / 3, 9), 0.4 * 0.75, 1e-9);
-  EXPECT_NEAR(learning_rate(hyper, 90, 9), 0.0, 1e-12);
+  EXPECT_NEAR(step_rates(hyper, 0, 9).learning_rate, 0.04, 1e-12);
+  EXPECT_NEAR(step_rates(hyper, 8, 9).learning_rate, 0.36, 1e-12);
+  EXPECT_NEAR(step_rates(hyper, 9, 9).learning_rate, 0.4, 1e-12);
+  EXPECT_NEAR(step_rates(hyper, 9 + 81 / 3, 9).learning_rate, 0.4 * 0.75, 1e-9);
+  EXPECT_NEAR(step_rates(hyper, 90, 9).learning_rate, 0.0, 1e-12);
   hyper.lr_schedule = ScheduleKind::kConstant;
-  EXPECT_EQ(learning_rate(hyper, 50, 9), 0.4);
+  EXPECT_EQ(step_rates(hyper, 50, 9).learning_rate, 0.4);
 }
 
 TEST(SoftTargets, AreTheSharesOfTheTwoLabels) {

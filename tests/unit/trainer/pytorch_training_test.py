@@ -1,0 +1,265 @@
+"""Ten steps of training beside PyTorch's own: pytorch_training_test.py TRAINING_PROBE [unittest's arguments]"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import safetensors.torch
+import torch
+from torch import nn
+
+PROBE = ""
+STEPS = 10
+STEPS_PER_EPOCH = 5
+BATCH = 12
+CLASSES = 4
+RATE = 0.05
+
+
+def perceptron():
+    net = nn.Module()
+    net.layers = nn.Sequential(nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, CLASSES))
+    net.forward = lambda x: net.layers(x.flatten(1))
+    return net
+
+
+class Lars(torch.optim.Optimizer):
+    """Algorithm 1 of arXiv 1708.03888, word by word."""
+
+    def __init__(self, params, lr, momentum, weight_decay, trust=0.001):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "adapt": True})
+        self.momentum, self.trust = momentum, trust
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for w in group["params"]:
+                g, beta = w.grad, group["weight_decay"]
+                local = 1.0
+                if group["adapt"] and w.norm() > 0 and g.norm() > 0:
+                    local = self.trust * w.norm() / (g.norm() + beta * w.norm())
+                v = self.state[w].setdefault("v", torch.zeros_like(w))
+                v.copy_(self.momentum * v + group["lr"] * local * (g + beta * w))
+                w.sub_(v)
+
+
+class Lamb(torch.optim.Optimizer):
+    """Algorithm 2 of arXiv 1904.00962, word by word, with the identity as scaling function."""
+
+    def __init__(self, params, lr, weight_decay, betas=(0.9, 0.999), eps=1e-8):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "adapt": True})
+        self.betas, self.eps, self.t = betas, eps, 0
+
+    @torch.no_grad()
+    def step(self):
+        self.t += 1
+        for group in self.param_groups:
+            for x in group["params"]:
+                m = self.state[x].setdefault("m", torch.zeros_like(x))
+                v = self.state[x].setdefault("v", torch.zeros_like(x))
+                m.copy_(self.betas[0] * m + (1 - self.betas[0]) * x.grad)
+                v.copy_(self.betas[1] * v + (1 - self.betas[1]) * x.grad ** 2)
+                r = m / (1 - self.betas[0] ** self.t) / ((v / (1 - self.betas[1] ** self.t)).sqrt() + self.eps)
+                update = r + group["weight_decay"] * x
+                ratio = 1.0
+                if group["adapt"] and x.norm() > 0 and update.norm() > 0:
+                    ratio = x.norm() / update.norm()
+                x.sub_(group["lr"] * ratio * update)
+
+
+class TrainingTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        torch.manual_seed(7)
+        torch.set_num_threads(1)
+        self.net = perceptron()
+        self.batches = [(torch.randn(BATCH, 1, 6, 6), torch.randint(CLASSES, (BATCH,))) for _ in range(STEPS)]
+
+    def probe(self, model="multilayer_perceptron:16,8", **hyperparameters):
+        safetensors.torch.save_model(self.net, str(self.folder / "weights.safetensors"))
+        tensors = {f"inputs.{i}": inputs for i, (inputs, _) in enumerate(self.batches)}
+        tensors |= {f"targets.{i}": targets for i, (_, targets) in enumerate(self.batches)}
+        safetensors.torch.save_file(tensors, self.folder / "batches.safetensors")
+        values = {"num_classes": CLASSES, "epochs": STEPS // STEPS_PER_EPOCH, "learning_rate": RATE,
+                  "lr_schedule": "constant", "momentum": 0} | hyperparameters
+        done = subprocess.run([PROBE, model, self.folder, str(STEPS_PER_EPOCH), *(f"{k}={v}" for k, v in values.items())],
+                              capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return safetensors.torch.load_file(self.folder / "trained.safetensors")
+
+    def train(self, optimizer, scheduler=None, before_step=lambda: None, after_step=lambda: None, smoothing=0.0):
+        """PyTorch's ten steps: for each its learning rate, and the weights after it."""
+        rates, weights = [], []
+        self.net.train()
+        for inputs, targets in self.batches:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(self.net(inputs), targets, label_smoothing=smoothing).backward()
+            before_step()
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            after_step()
+            if scheduler:
+                scheduler.step()
+            weights.append({name: p.detach().clone() for name, p in self.net.named_parameters()})
+        return rates, weights
+
+    def assert_same(self, ours, theirs):
+        rates, weights = theirs
+        for step, rate in enumerate(rates):
+            self.assertAlmostEqual(ours["rates"][step, 0].item(), rate, delta=1e-9, msg=f"learning rate of step {step}")
+        for step, tensors in enumerate(weights):
+            for name, theirs in tensors.items():
+                error = (ours[f"{step}.{name}"] - theirs).abs().max().item() / theirs.abs().max().item()
+                self.assertLess(error, 2e-5, f"{name} after step {step}")
+
+    def groups(self, **without):
+        """As exclude_from_weight_decay makes them."""
+        return [{"params": [p for p in self.net.parameters() if p.dim() > 1]},
+                {"params": [p for p in self.net.parameters() if p.dim() <= 1], "weight_decay": 0.0, **without}]
+
+
+class Optimizers(TrainingTest):
+    def test_the_test_can_tell_training_from_no_training(self):
+        start = {name: p.detach().clone() for name, p in self.net.named_parameters()}
+        ours = self.probe(optimizer="sgd")
+        for name, tensor in start.items():
+            self.assertGreater((ours[f"9.{name}"] - tensor).abs().max().item(), 1e-3, name)
+
+    def test_sgd(self):
+        ours = self.probe(optimizer="sgd", momentum=0.9, weight_decay=0.01, label_smoothing=0.1)
+        self.assert_same(ours, self.train(torch.optim.SGD(self.net.parameters(), RATE, 0.9, weight_decay=0.01), smoothing=0.1))
+
+    def test_nesterov(self):
+        ours = self.probe(optimizer="sgd", momentum=0.9, nesterov="true", weight_decay=0.01)
+        sgd = torch.optim.SGD(self.net.parameters(), RATE, 0.9, weight_decay=0.01, nesterov=True)
+        self.assert_same(ours, self.train(sgd))
+
+    def test_adam(self):
+        ours = self.probe(optimizer="adam", beta1=0.8, beta2=0.95, epsilon=1e-6, weight_decay=0.1, learning_rate=0.01)
+        adam = torch.optim.Adam(self.net.parameters(), 0.01, (0.8, 0.95), 1e-6, weight_decay=0.1)
+        self.assert_same(ours, self.train(adam))
+
+    def test_adamw(self):
+        ours = self.probe(optimizer="adamw", weight_decay=0.1, learning_rate=0.01)
+        self.assert_same(ours, self.train(torch.optim.AdamW(self.net.parameters(), 0.01, weight_decay=0.1)))
+
+    def test_lars(self):
+        ours = self.probe(optimizer="lars", momentum=0.9, weight_decay=0.01, trust_coefficient=0.1, learning_rate=1)
+        self.assert_same(ours, self.train(Lars(self.net.parameters(), 1, 0.9, 0.01, trust=0.1)))
+
+    def test_lamb(self):
+        ours = self.probe(optimizer="lamb", weight_decay=0.1, learning_rate=0.01, beta1=0.8, epsilon=1e-6)
+        self.assert_same(ours, self.train(Lamb(self.net.parameters(), 0.01, 0.1, (0.8, 0.999), 1e-6)))
+
+    def test_zero_weights_have_no_trust_ratio(self):
+        with torch.no_grad():
+            for parameter in self.net.parameters():
+                if parameter.dim() == 1:
+                    parameter.zero_()
+        ours = self.probe(optimizer="lamb", learning_rate=0.01)
+        self.assert_same(ours, self.train(Lamb(self.net.parameters(), 0.01, 0.0)))
+
+
+class WeightDecay(TrainingTest):
+    OPTION = {"weight_decay": 0.1, "exclude_from_weight_decay": "norms_and_biases", "learning_rate": 0.01}
+
+    def test_sgd(self):
+        ours = self.probe(optimizer="sgd", momentum=0.9, **self.OPTION)
+        self.assert_same(ours, self.train(torch.optim.SGD(self.groups(), 0.01, 0.9, weight_decay=0.1)))
+
+    def test_adam(self):
+        ours = self.probe(optimizer="adam", **self.OPTION)
+        self.assert_same(ours, self.train(torch.optim.Adam(self.groups(), 0.01, weight_decay=0.1)))
+
+    def test_adamw(self):
+        ours = self.probe(optimizer="adamw", **self.OPTION)
+        self.assert_same(ours, self.train(torch.optim.AdamW(self.groups(), 0.01, weight_decay=0.1)))
+
+    def test_lars_and_its_trust_ratio(self):
+        ours = self.probe(optimizer="lars", momentum=0.9, **self.OPTION)
+        self.assert_same(ours, self.train(Lars(self.groups(adapt=False), 0.01, 0.9, 0.1)))
+
+    def test_lamb_and_its_trust_ratio(self):
+        ours = self.probe(optimizer="lamb", **self.OPTION)
+        self.assert_same(ours, self.train(Lamb(self.groups(adapt=False), 0.01, 0.1)))
+
+
+class Gradients(TrainingTest):
+    def clipped(self, most):
+        norms = []
+        sgd = torch.optim.SGD(self.net.parameters(), RATE, 0.9)
+        theirs = self.train(sgd, before_step=lambda: norms.append(
+            nn.utils.clip_grad_norm_(self.net.parameters(), most).item()))
+        return theirs, norms
+
+    def test_clip_grad_norm(self):
+        ours = self.probe(optimizer="sgd", momentum=0.9, clip_grad_norm=0.5)
+        theirs, norms = self.clipped(0.5)
+        self.assertTrue(min(norms) < 0.5 < max(norms), f"the limit parts no steps: {norms}")
+        self.assert_same(ours, theirs)
+
+    def test_accumulation_is_one_step_over_the_whole_batch(self):
+        for passes in (2, 5, BATCH):
+            ours = self.probe(optimizer="sgd", momentum=0.9, gradient_accumulation=passes, clip_grad_norm=1)
+            net, self.net = self.net, perceptron()
+            self.net.load_state_dict(net.state_dict())
+            self.assert_same(ours, self.clipped(1)[0])
+            self.net = net
+
+
+class Schedules(TrainingTest):
+    def compare(self, make, **hyperparameters):
+        ours = self.probe(optimizer="sgd", momentum=0.9, **hyperparameters)
+        sgd = torch.optim.SGD(self.net.parameters(), RATE, 0.9)
+        self.assert_same(ours, self.train(sgd, make(sgd)))
+        return ours
+
+    def test_cosine(self):
+        self.compare(lambda sgd: torch.optim.lr_scheduler.CosineAnnealingLR(sgd, STEPS, 0.01), lr_schedule="cosine",
+                     lr_min=0.01)
+
+    def test_linear(self):
+        self.compare(lambda sgd: torch.optim.lr_scheduler.LinearLR(sgd, 1.0, 0.2, STEPS), lr_schedule="linear",
+                     lr_min=RATE * 0.2)
+
+    def test_step_by_size(self):
+        self.compare(lambda sgd: torch.optim.lr_scheduler.StepLR(sgd, STEPS_PER_EPOCH, 0.3), lr_schedule="step",
+                     lr_step_size=1, lr_gamma=0.3)
+
+    def test_step_by_milestones(self):
+        milestones = [STEPS_PER_EPOCH, 9 * STEPS_PER_EPOCH]
+        self.compare(lambda sgd: torch.optim.lr_scheduler.MultiStepLR(sgd, milestones), lr_schedule="step",
+                     lr_milestones="1, 9")
+
+    def test_warm_up_then_linear(self):
+        def make(sgd):
+            rise = torch.optim.lr_scheduler.LinearLR(sgd, 1 / 6, 1.0, STEPS_PER_EPOCH)
+            fall = torch.optim.lr_scheduler.LinearLR(sgd, 1.0, 0.0, STEPS_PER_EPOCH)
+            return torch.optim.lr_scheduler.SequentialLR(sgd, [rise, fall], [STEPS_PER_EPOCH])
+        self.compare(make, lr_schedule="linear", warmup_epochs=1)
+
+    def test_one_cycle(self):
+        self.compare(lambda sgd: torch.optim.lr_scheduler.OneCycleLR(sgd, RATE, STEPS, cycle_momentum=False),
+                     lr_schedule="one_cycle")
+        self.compare(lambda sgd: torch.optim.lr_scheduler.OneCycleLR(sgd, RATE, STEPS, pct_start=0.5, cycle_momentum=False,
+                                                                     div_factor=10, final_div_factor=50),
+                     lr_schedule="one_cycle", pct_start=0.5, div_factor=10, final_div_factor=50)
+
+    def test_one_cycle_with_momentum(self):
+        ours = self.compare(lambda sgd: torch.optim.lr_scheduler.OneCycleLR(sgd, RATE, STEPS), lr_schedule="one_cycle",
+                            cycle_momentum="true")
+        self.assertAlmostEqual(ours["rates"][0, 1].item(), 0.95)
+        adam = torch.optim.Adam(self.net.parameters(), RATE)
+        ours = self.probe(optimizer="adam", lr_schedule="one_cycle", cycle_momentum="true", base_momentum=0.8, max_momentum=0.9)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(adam, RATE, STEPS, base_momentum=0.8, max_momentum=0.9)
+        self.assert_same(ours, self.train(adam, cycle))
+
+
+if __name__ == "__main__":
+    PROBE = sys.argv.pop(1)
+    unittest.main()

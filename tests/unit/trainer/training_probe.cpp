@@ -1,0 +1,133 @@
+// What training makes of a model's weights, for comparison with PyTorch's own:
+//   training_probe MODEL FOLDER STEPS_PER_EPOCH [HYPERPARAMETER=VALUE…]
+// begins with FOLDER/weights.safetensors, takes a step on each `inputs.<i>`, `targets.<i>` of
+// FOLDER/batches.safetensors, and writes FOLDER/trained.safetensors: `<i>.<name>` for each
+// parameter and buffer after step i, and `rates`, [steps, 2] float64: learning rate and momentum
+// (-1: the job's own). The hyperparameters are read as a job's are. One rank.
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <ATen/Functions.h>
+
+#include "common/error.h"
+#include "job/hyperparameters.h"
+#include "model/weights.h"
+#include "storage/object_store.h"
+#include "trainer/collective/collective.h"
+#include "trainer/training_step.h"
+
+namespace {
+
+using namespace musher;
+
+/// The one rank: a sum over ranks is what is there already.
+class Alone : public Collective {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  std::shared_ptr<void> allocate(std::size_t, Deadline) override { return nullptr; }
+  std::unique_ptr<Work> all_reduce(Buffer) override {
+    struct Done : Work {
+      void wait(Deadline) override {}
+    };
+    return std::make_unique<Done>();
+  }
+  void broadcast(Buffer, int, Deadline) override {}
+  void all_gather(Buffer, Buffer, Deadline) override {}
+  std::string transport() const override { return "nothing"; }
+  Collective& host() override { return *this; }
+  std::optional<std::string> failure() override { return std::nullopt; }
+  void abort() override {}
+  std::unique_ptr<Collective> shrink(Deadline) override { return nullptr; }
+  std::unique_ptr<Collective> grow(Newcomer*, Deadline) override { return nullptr; }
+};
+
+Safetensors read(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  return from_safetensors(std::as_bytes(std::span(text)), path);
+}
+
+Hyperparameters hyperparameters_from(int count, char** arguments) {
+  std::map<std::string, std::string> values;
+  for (int i = 0; i < count; ++i) {
+    const std::string text = arguments[i];
+    const std::size_t equals = text.find('=');
+    values[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  std::vector<JobError> errors;
+  const Hyperparameters hyper = read_hyperparameters(values, errors);
+  if (!errors.empty()) throw Error(ErrorCode::kInvalidArgument, to_text(errors));
+  return hyper;
+}
+
+Batch batch_from(const Safetensors& batches, std::uint64_t step) {
+  const at::Tensor inputs = batches.tensors.at("inputs." + std::to_string(step)).contiguous();
+  const at::Tensor targets = batches.tensors.at("targets." + std::to_string(step)).contiguous();
+  Batch batch;
+  batch.step = step;
+  batch.input_shape = inputs.sizes().slice(1).vec();
+  const auto* numbers = inputs.data_ptr<float>();
+  batch.inputs.assign(numbers, numbers + inputs.numel());
+  const auto* classes = targets.data_ptr<std::int64_t>();
+  batch.targets.assign(classes, classes + targets.numel());
+  for (std::int64_t i = 0; i < batch.samples(); ++i)
+    batch.digest.add(static_cast<std::uint64_t>(i), 0);
+  return batch;
+}
+
+void add_all(NamedTensors& results, const std::string& prefix, const NamedTensors& tensors) {
+  for (const auto& [name, tensor] : tensors)
+    results.emplace_back(prefix + name, tensor.detach().clone());
+}
+
+void probe(const std::string& name, const std::string& folder, std::uint64_t steps_per_epoch,
+           const Hyperparameters& hyper) {
+  const Safetensors batches = read(folder + "/batches.safetensors");
+  const std::uint64_t steps = batches.tensors.size() / 2;
+  const auto shape = batches.tensors.at("inputs.0").sizes().slice(1).vec();
+  const auto model = make_model(
+      {.name = name, .classes = hyper.num_classes, .input_shape = shape, .seed = hyper.seed});
+  load_weights(*model, read(folder + "/weights.safetensors"), folder + "/weights.safetensors");
+  TrainingStep training(*model, hyper, {});
+  Alone collective;
+
+  NamedTensors results;
+  at::Tensor all_rates = at::empty({static_cast<std::int64_t>(steps), 2}, at::kDouble);
+  for (std::uint64_t step = 0; step < steps; ++step) {
+    const StepRates rates = step_rates(hyper, step, steps_per_epoch);
+    at::Tensor row = all_rates[static_cast<std::int64_t>(step)];
+    row[0].fill_(rates.learning_rate);
+    row[1].fill_(rates.momentum.value_or(-1));
+    const Batch batch = batch_from(batches, step);
+    StepVector mine;
+    mine.digest = batch.digest;
+    training.run(batch, mine, rates, collective, Deadline::after(std::chrono::seconds(60)));
+    const std::string prefix = std::to_string(step) + ".";
+    add_all(results, prefix, model->parameters());
+    add_all(results, prefix, model->buffers());
+  }
+  results.emplace_back("rates", all_rates);
+  open_store(Uri::parse("file://" + folder), {})
+      ->put("trained.safetensors", to_safetensors(results));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    if (argc < 4)
+      throw Error(ErrorCode::kInvalidArgument,
+                  "training_probe MODEL FOLDER STEPS_PER_EPOCH [NAME=VALUE…]");
+    probe(argv[1], argv[2], std::stoull(argv[3]), hyperparameters_from(argc - 4, argv + 4));
+  } catch (const Error& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+    return 2;
+  }
+}
