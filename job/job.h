@@ -46,6 +46,11 @@ struct Hyperparameters {
   std::int64_t gradient_accumulation = 1;  ///< passes that a rank's part of a batch is split into
   ScheduleKind lr_schedule = ScheduleKind::kCosine;
   double warmup_epochs = 0.0;
+  double ema_decay = 0.0;  ///< of the average of the weights; 0: none
+  std::string early_stopping_metric = "none";
+  std::int64_t early_stopping_patience = 5;  ///< epochs
+  std::int64_t early_stopping_min_epochs = 10;
+  double early_stopping_tolerance = 0.0;    ///< share of the best so far
   double lr_min = 0.0;                      ///< where cosine and linear end
   double lr_gamma = 0.1;                    ///< of step, as the next two; they count epochs
   std::int64_t lr_step_size = 0;            ///< 0: at lr_milestones

@@ -88,6 +88,7 @@ class Validation {
         use == "train" ? job_.train = *read : *(job_.validation = read);
       }
     }
+    has_validation_ = seen.contains("validation");
     if (request_.input_data_config_size() > 0 && seen.count("train") == 0) {
       error("InputDataConfig", "must have a channel with the ChannelName train (or training)");
     }
@@ -247,6 +248,10 @@ class Validation {
             fmt::format("must be at most the samples of a rank in a step, {}, not {}",
                         h.batch_size / job_.ranks, h.gradient_accumulation));
     }
+    if (h.early_stopping_metric.starts_with("validation:") && !has_validation_) {
+      wrong("early_stopping_metric",
+            fmt::format("{} needs a channel validation", h.early_stopping_metric));
+    }
     if (h.lr_min > h.learning_rate) {
       wrong("lr_min",
             fmt::format("must be at most learning_rate, {}, not {}", h.learning_rate, h.lr_min));
@@ -353,6 +358,7 @@ class Validation {
 
   const v1::CreateTrainingJobRequest& request_;
   const std::optional<int> workers_;
+  bool has_validation_ = false;
   Job job_;
   std::vector<JobError> errors_;
   std::vector<JobError> notices_;

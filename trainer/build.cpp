@@ -87,6 +87,7 @@ CheckpointIdentity checkpoint_identity(const Membership& membership, std::uint64
   identity.virtual_workers = static_cast<std::int64_t>(membership.virtual_worker_rank.size());
   identity.seed = hyper.seed;
   identity.optimizer = to_string(hyper.optimizer);
+  identity.average = hyper.ema_decay > 0;
   return identity;
 }
 

@@ -38,19 +38,17 @@ void CheckpointWriter::wait() {
 }
 
 void CheckpointWriter::save(const TrainingState& state, const std::string& writers, Slicing slicing,
-                            const FlatParameters& parameters, Optimizer& optimizer, Model& model) {
+                            const StateTensors& tensors) {
   wait();
-  NamedTensors tensors;
-  const ElementRange range = slice_range(parameters.size(), slicing);
-  for (const auto& [name, flat] : flat_state(parameters, optimizer)) {
-    tensors.emplace_back(name, flat.narrow(0, range.begin, range.count));
+  NamedTensors parts;
+  for (const auto& [name, flat] : tensors.flat) {
+    const ElementRange range = slice_range(flat.numel(), slicing);
+    parts.emplace_back(name, flat.narrow(0, range.begin, range.count));
   }
-  for (const auto& [name, buffer] : model.buffers()) {
-    tensors.emplace_back(buffer_key(name), buffer);
-  }
+  parts.insert(parts.end(), tensors.own.begin(), tensors.own.end());
   // The one copy: straight into the bytes of the file, whose memory stays from save to save.
   snapshot_.clear();
-  write_safetensors(tensors, {{kSamplesTrained, std::to_string(state.samples_trained)}},
+  write_safetensors(parts, {{kSamplesTrained, std::to_string(state.samples_trained)}},
                     [this](std::span<const std::byte> piece) {
                       snapshot_.insert(snapshot_.end(), piece.begin(), piece.end());
                     });

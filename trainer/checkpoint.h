@@ -13,8 +13,8 @@
 #include "storage/object_store.h"
 #include "trainer/client/coordinator_client.h"
 #include "trainer/fault.h"
-#include "trainer/flat_parameters.h"
 #include "trainer/optimizer.h"
+#include "trainer/state_tensors.h"
 
 namespace musher {
 
@@ -26,13 +26,16 @@ struct EpochTally {
   std::uint64_t correct = 0;
 };
 
-/// All that a run's future depends on beside the job and the data. With the flat buffers and the
-/// model's buffers this is the whole state: random choices are functions of (seed, step, rank).
+/// All that a run's future depends on beside the job and the data. With the StateTensors this is
+/// the whole state: random choices are functions of (seed, step, rank).
 struct TrainingState {
   std::uint64_t step = 0;           ///< committed steps since the job's beginning
   std::uint64_t closed_epochs = 0;  ///< whose end is done: digest reported, validated
   EpochTally tally;
   std::uint64_t samples_trained = 0;  ///< by this rank: the weight of its batch-norm statistics
+  /// early_stopping_metric at the end of each closed epoch, NaN where it is not known; empty
+  /// without one.
+  std::vector<double> metric_by_epoch;
 };
 
 /// What a checkpoint belongs to; one that differs in any of it is refused by name.
@@ -44,6 +47,7 @@ struct CheckpointIdentity {
   std::int64_t virtual_workers = 0;
   std::uint64_t seed = 0;
   std::string optimizer;
+  bool average = false;  ///< a job without ema_decay takes a checkpoint with an average, though
 };
 
 /// A rank's place among those that hold the state: its part is the `slice`-th of `slices`.
@@ -53,7 +57,7 @@ struct Slicing {
 };
 
 /// Writes this rank's slice of checkpoints beside the training thread: a contiguous part of each
-/// flat buffer, and the model's buffers as this rank has them. The coordinator commits the
+/// flat tensor, and this rank's own ones. The coordinator commits the
 /// checkpoint when it has heard of all slices (docs/formats.md). Calls come from one thread.
 class CheckpointWriter {
  public:
@@ -76,7 +80,7 @@ class CheckpointWriter {
   /// the listener, no error: the job goes on and the last good one stays. `writers` names those
   /// that write together, "<job>.<attempt>.<generation>": no others may write to the same folder.
   void save(const TrainingState& state, const std::string& writers, Slicing slicing,
-            const FlatParameters& parameters, Optimizer& optimizer, Model& model);
+            const StateTensors& tensors);
 
   /// Returns when nothing is being written any more.
   void wait();
@@ -93,13 +97,13 @@ class CheckpointWriter {
   Thread thread_;
 };
 
-/// Reads the committed checkpoint below the store's root into parameters, optimizer and buffers,
+/// Reads the committed checkpoint below the store's root into `tensors` and the optimizer's steps,
 /// whatever the number of ranks that wrote it. With the same number each rank gets its own buffers
 /// back, bit for bit; otherwise their mean by samples. kFailedPrecondition naming each point in
 /// which it belongs to something else; kDataLoss for a manifest or a slice that is damaged or gone.
 /// Nothing is changed unless all slices are right.
 TrainingState load_checkpoint(ObjectStore& store, const CheckpointIdentity& identity, Slicing own,
-                              FlatParameters& parameters, Optimizer& optimizer, Model& model);
+                              const StateTensors& tensors, Optimizer& optimizer);
 
 struct LoadedCheckpoint {
   std::string uri;  ///< the one that was taken
@@ -114,7 +118,6 @@ struct LoadedCheckpoint {
 LoadedCheckpoint load_newest_checkpoint(const std::vector<std::string>& candidates,
                                         const StorageConfig& storage,
                                         const CheckpointIdentity& identity, Slicing own,
-                                        FlatParameters& parameters, Optimizer& optimizer,
-                                        Model& model);
+                                        const StateTensors& tensors, Optimizer& optimizer);
 
 }  // namespace musher

@@ -1,5 +1,7 @@
 #include "trainer/checkpoint_format.h"
 
+#include <cmath>
+
 #include <fmt/format.h>
 
 #include "common/checksum.h"
@@ -21,13 +23,15 @@ Digest digest_from(const Json& json) {
 }
 
 Json identity_json(const CheckpointIdentity& identity) {
-  return {{"model", hex64(identity.model)},
-          {"data", hex64(identity.data)},
-          {"parameters", identity.parameters},
-          {"batch_size", identity.batch_size},
-          {"virtual_workers", identity.virtual_workers},
-          {"seed", std::to_string(identity.seed)},
-          {"optimizer", identity.optimizer}};
+  Json json = {{"model", hex64(identity.model)},
+               {"data", hex64(identity.data)},
+               {"parameters", identity.parameters},
+               {"batch_size", identity.batch_size},
+               {"virtual_workers", identity.virtual_workers},
+               {"seed", std::to_string(identity.seed)},
+               {"optimizer", identity.optimizer}};
+  if (identity.average) json["average"] = true;
+  return json;
 }
 
 }  // namespace
@@ -41,17 +45,6 @@ std::string slice_name(Slicing slicing) {
   return fmt::format("slice-{:05}-of-{:05}.safetensors", slicing.slice, slicing.slices);
 }
 
-std::vector<std::pair<std::string, at::Tensor>> flat_state(const FlatParameters& parameters,
-                                                           Optimizer& optimizer) {
-  auto state = optimizer.state();
-  state.emplace_back("values", parameters.values());
-  return state;
-}
-
-std::string buffer_key(const std::string& name) {
-  return "buffer." + name;
-}
-
 Json header_json(const CheckpointIdentity& identity, const TrainingState& state, int slices) {
   Json header = {
       {"identity", identity_json(identity)}, {"step", state.step}, {"world_size", slices}};
@@ -59,6 +52,8 @@ Json header_json(const CheckpointIdentity& identity, const TrainingState& state,
                      {"undecodable", digest_json(state.tally.undecodable)},
                      {"loss_sum", state.tally.loss_sum},
                      {"correct", state.tally.correct}};
+  // JSON has no NaN: null.
+  for (const double value : state.metric_by_epoch) header["metric_by_epoch"].push_back(value);
   return header;
 }
 
@@ -70,6 +65,9 @@ TrainingState state_from(const Json& header) {
   state.tally.undecodable = digest_from(tally.at("undecodable"));
   state.tally.loss_sum = tally.at("loss_sum").get<double>();
   state.tally.correct = tally.at("correct").get<std::uint64_t>();
+  for (const Json& value : header.value("metric_by_epoch", Json::array())) {
+    state.metric_by_epoch.push_back(value.is_null() ? std::nan("") : value.get<double>());
+  }
   return state;
 }
 

@@ -2,8 +2,6 @@
 
 #include <cstdint>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -26,12 +24,6 @@ std::string slice_name(Slicing slicing);
 
 /// Of a slice's safetensors metadata: TrainingState::samples_trained.
 inline constexpr const char* kSamplesTrained = "samples_trained";
-
-/// The flat tensors of a checkpoint by name: the values and the optimizer's state.
-std::vector<std::pair<std::string, at::Tensor>> flat_state(const FlatParameters& parameters,
-                                                           Optimizer& optimizer);
-/// The name under which a slice holds a buffer of the model.
-std::string buffer_key(const std::string& name);
 
 /// The manifest's "header", the same from every slice.
 nlohmann::ordered_json header_json(const CheckpointIdentity& identity, const TrainingState& state,

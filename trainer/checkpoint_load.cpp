@@ -62,11 +62,12 @@ void check_sizes(const std::vector<Slice>& slices, const std::string& name, std:
   }
 }
 
-void check_buffers(Model& model, const std::vector<Slice>& slices, const std::string& where) {
-  for (const auto& [name, buffer] : model.buffers()) {
+void check_buffers(const NamedTensors& buffers, const std::vector<Slice>& slices,
+                   const std::string& where) {
+  for (const auto& [name, buffer] : buffers) {
     for (const Slice& slice : slices) {
-      if (slice.tensors.tensors.at(buffer_key(name)).sizes() != buffer.sizes()) {
-        throw Error(ErrorCode::kDataLoss, fmt::format("{}: buffer {} has another shape than the "
+      if (slice.tensors.tensors.at(name).sizes() != buffer.sizes()) {
+        throw Error(ErrorCode::kDataLoss, fmt::format("{}: {} has another shape than the "
                                                       "model's",
                                                       where, name));
       }
@@ -74,19 +75,20 @@ void check_buffers(Model& model, const std::vector<Slice>& slices, const std::st
   }
 }
 
-void restore_buffers(Model& model, const std::vector<Slice>& slices, int own, bool same_world) {
+void restore_buffers(NamedTensors buffers, const std::vector<Slice>& slices, int own,
+                     bool same_world) {
   double total = 0;
   for (const Slice& slice : slices) total += std::max(1.0, slice.weight);
-  for (auto& [name, buffer] : model.buffers()) {
-    const std::string key = buffer_key(name);
+  for (auto& [name, buffer] : buffers) {
     if (same_world || !buffer.is_floating_point()) {
       const auto& mine = slices[same_world ? static_cast<std::size_t>(own) : 0];
-      buffer.copy_(mine.tensors.tensors.at(key));
+      buffer.copy_(mine.tensors.tensors.at(name));
       continue;
     }
     at::Tensor mean = at::zeros_like(buffer, at::TensorOptions(at::kDouble).device(at::kCPU));
     for (const Slice& slice : slices) {
-      mean.add_(slice.tensors.tensors.at(key).to(at::kDouble), std::max(1.0, slice.weight) / total);
+      mean.add_(slice.tensors.tensors.at(name).to(at::kDouble),
+                std::max(1.0, slice.weight) / total);
     }
     buffer.copy_(mean);
   }
@@ -104,7 +106,7 @@ std::uint64_t samples_of(const std::vector<Slice>& slices, Slicing own) {
 }  // namespace
 
 TrainingState load_checkpoint(ObjectStore& store, const CheckpointIdentity& identity, Slicing own,
-                              FlatParameters& parameters, Optimizer& optimizer, Model& model) try {
+                              const StateTensors& tensors, Optimizer& optimizer) try {
   const at::NoGradGuard no_grad;
   const std::string where = store.root().str();
   const Json manifest = Json::parse(read_text(store, "manifest.json"));
@@ -118,18 +120,17 @@ TrainingState load_checkpoint(ObjectStore& store, const CheckpointIdentity& iden
                                           "/manifest.json names another number of slices than "
                                           "there were ranks");
   }
-  const auto flat_tensors = flat_state(parameters, optimizer);
-  for (const auto& [name, flat] : flat_tensors) check_sizes(slices, name, flat.numel(), where);
-  check_buffers(model, slices, where);
+  for (const auto& [name, flat] : tensors.flat) check_sizes(slices, name, flat.numel(), where);
+  check_buffers(tensors.own, slices, where);
 
-  for (const auto& [name, flat] : flat_tensors) {
+  for (const auto& [name, flat] : tensors.flat) {
     for (int i = 0; i < count; ++i) {
       const ElementRange range = slice_range(flat.numel(), {i, count});
       flat.narrow(0, range.begin, range.count)
           .copy_(slices[static_cast<std::size_t>(i)].tensors.tensors.at(name));
     }
   }
-  restore_buffers(model, slices, own.slice, count == own.slices);
+  restore_buffers(tensors.own, slices, own.slice, count == own.slices);
   optimizer.set_steps(static_cast<std::int64_t>(state.step));
   state.samples_trained = samples_of(slices, own);
   return state;
@@ -147,13 +148,12 @@ TrainingState load_checkpoint(ObjectStore& store, const CheckpointIdentity& iden
 LoadedCheckpoint load_newest_checkpoint(const std::vector<std::string>& candidates,
                                         const StorageConfig& storage,
                                         const CheckpointIdentity& identity, Slicing own,
-                                        FlatParameters& parameters, Optimizer& optimizer,
-                                        Model& model) {
+                                        const StateTensors& tensors, Optimizer& optimizer) {
   LoadedCheckpoint loaded;
   for (const std::string& uri : candidates) {
     try {
       const auto store = open_store(Uri::parse(uri), storage);
-      loaded.state = load_checkpoint(*store, identity, own, parameters, optimizer, model);
+      loaded.state = load_checkpoint(*store, identity, own, tensors, optimizer);
       loaded.uri = uri;
       return loaded;
     } catch (const Error& error) {

@@ -15,6 +15,7 @@ struct Numbers {
   double loss_sum;
   std::uint64_t correct;
   std::int64_t optimizer_steps;
+  std::uint64_t metrics;  ///< numbers in metric_by_epoch, which follow
 };
 
 Numbers numbers_of(const TrainingState& state, const Optimizer& optimizer) {
@@ -27,7 +28,8 @@ Numbers numbers_of(const TrainingState& state, const Optimizer& optimizer) {
           tally.undecodable.sum,
           tally.loss_sum,
           tally.correct,
-          optimizer.steps()};
+          optimizer.steps(),
+          state.metric_by_epoch.size()};
 }
 
 void take_over(const Numbers& numbers, TrainingState& state, Optimizer& optimizer) {
@@ -64,20 +66,28 @@ void level(Collective& collective, const Agreement& agreement, const Standpoint&
   const auto add = [&](const at::Tensor& place, bool same, bool wanted) {
     transfers.push_back({place, same ? place : at::empty_like(place), wanted});
   };
-  add(step.parameters().values(), !behind, behind);
-  for (auto& [name, tensor] : step.optimizer().state()) add(tensor, !behind, behind);
-  for (auto& [name, buffer] : step.model().buffers()) add(buffer, is_source, mine.has_state == 0);
+  const StateTensors tensors = step.tensors();
+  for (const auto& [name, tensor] : tensors.flat) add(tensor, !behind, behind);
+  for (const auto& [name, buffer] : tensors.own) add(buffer, is_source, mine.has_state == 0);
 
   Numbers numbers = numbers_of(state, step.optimizer());
   collective.host().broadcast({&numbers, sizeof numbers, DType::kUInt8}, agreement.source,
                               deadline);
+  std::vector<double> metrics = state.metric_by_epoch;
+  metrics.resize(numbers.metrics);
+  if (!metrics.empty()) {
+    collective.host().broadcast({metrics.data(), metrics.size(), DType::kFloat64}, agreement.source,
+                                deadline);
+  }
   for (const Transfer& transfer : transfers) {
     broadcast(collective, transfer.received, agreement.source, deadline);
   }
   for (Transfer& transfer : transfers) {
     if (transfer.wanted) transfer.place.copy_(transfer.received);
   }
-  if (behind) take_over(numbers, state, step.optimizer());
+  if (!behind) return;
+  take_over(numbers, state, step.optimizer());
+  state.metric_by_epoch = std::move(metrics);
 }
 
 BufferSnapshot::BufferSnapshot(Model& model) : buffers_(model.buffers()) {

@@ -112,10 +112,10 @@ Outcome Session::run(std::unique_ptr<Collective> ranks) {
 void Session::load() {
   has_state_ = true;
   if (membership_.resume_candidates.empty()) return;
-  const LoadedCheckpoint loaded = load_newest_checkpoint(
-      membership_.resume_candidates, membership_.storage,
-      checkpoint_identity(membership_, fingerprint_, step_.parameters()),
-      {ranks_->rank(), ranks_->size()}, step_.parameters(), step_.optimizer(), *model_);
+  const LoadedCheckpoint loaded =
+      load_newest_checkpoint(membership_.resume_candidates, membership_.storage,
+                             checkpoint_identity(membership_, fingerprint_, step_.parameters()),
+                             {ranks_->rank(), ranks_->size()}, step_.tensors(), step_.optimizer());
   loop_.state() = loaded.state;
   loop_.state().closed_epochs = loaded.state.step / inputs_.steps_per_epoch();
   for (const std::string& text : loaded.notices) client_.notice(text);
@@ -273,6 +273,7 @@ Outcome Session::publish(bool stopped) {
   newcomer_.reset();
   client_.progress({Phase::kUploading, loop_.state().step, loop_.steps(), 0, 0, 0, 0});
   {
+    const UsingAverage using_average(step_.average());
     const AveragedBuffers averaged(*model_, loop_.state().samples_trained, *ranks_, soon());
     options_.faults.at("upload", loop_.state().step);
     if (leads()) save_artifact(membership_, *model_, loop_.state().step, stopped, loop_.metrics());

@@ -1,7 +1,11 @@
 #include "trainer/training_loop.h"
 
 #include <algorithm>
+#include <cmath>
+#include <span>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "common/error.h"
 #include "trainer/schedule.h"
@@ -48,10 +52,11 @@ LoopEnd TrainingLoop::run(const LoopGeneration& generation) {
   if (!std::exchange(told_, true)) parts_.client.flush(deadline());
   while (true) {
     if (state_.closed_epochs < state_.step / parts_.steps_per_epoch) close_epoch(generation);
-    stopping_ |= sum_.stop > 0 && state_.step < total_steps_;
+    stopping_ |= sum_.stop > 0 && !over();
     save_if_due(generation);
-    if (state_.step >= total_steps_ || stopping_) {
+    if (over() || stopping_) {
       if (parts_.checkpoints != nullptr) parts_.checkpoints->wait();
+      if (!stopping_ && leads_) tell_of_early_stop();
       return stopping_ ? LoopEnd::kStopped : LoopEnd::kDone;
     }
     if (sum_.leave > 0) return LoopEnd::kLeaving;
@@ -70,14 +75,14 @@ bool TrainingLoop::checkpoint_due() const {
 /// Only the last chance there is waits.
 void TrainingLoop::save_if_due(const LoopGeneration& generation) {
   checkpoint_wanted_ |= checkpoint_due() || sum_.checkpoint > 0;
-  const bool last_chance = stopping_ || state_.step >= total_steps_;
+  const bool last_chance = stopping_ || over();
   if (!checkpoint_wanted_ || (sum_.checkpoint_busy > 0 && !last_chance)) return;
   checkpoint_wanted_ = false;
   saved_step_ = state_.step;
   if (parts_.checkpoints == nullptr) return;
   parts_.checkpoints->save(state_, generation.checkpoint_writers,
                            {generation.collective.rank(), generation.collective.size()},
-                           parts_.step.parameters(), parts_.step.optimizer(), parts_.step.model());
+                           parts_.step.tensors());
 }
 
 StepVector TrainingLoop::votes(const Batch& batch, const LoopGeneration& generation) {
@@ -151,6 +156,7 @@ void TrainingLoop::close_epoch(const LoopGeneration& generation) {
               {"train:accuracy", static_cast<double>(tally.correct) / samples, state_.step, epoch},
               {"train:samples_per_second", progress_.samples_per_second, state_.step, epoch}};
   if (generation.validation != nullptr) validate(generation, epoch);
+  note_metric(epoch);
 
   last_epoch_ = {epoch, tally.digest, tally.undecodable, std::exchange(undecodable_keys_, {})};
   parts_.client.epoch(*last_epoch_);
@@ -165,6 +171,7 @@ void TrainingLoop::close_epoch(const LoopGeneration& generation) {
 
 void TrainingLoop::validate(const LoopGeneration& generation, std::uint64_t epoch) {
   report(Phase::kValidating);
+  const UsingAverage using_average(parts_.step.average());
   const AveragedBuffers averaged(parts_.step.model(), state_.samples_trained, generation.collective,
                                  deadline());
   parts_.faults.at("validation", state_.step);
@@ -173,6 +180,31 @@ void TrainingLoop::validate(const LoopGeneration& generation, std::uint64_t epoc
                generation.collective, parts_.device, parts_.activity, deadline());
   metrics_.push_back({"validation:loss", result.loss, state_.step, epoch});
   metrics_.push_back({"validation:accuracy", result.accuracy, state_.step, epoch});
+}
+
+/// An epoch's end that is done again says its metric again.
+void TrainingLoop::note_metric(std::uint64_t epoch) {
+  if (hyper().early_stopping_metric == "none") return;
+  state_.metric_by_epoch.resize(epoch + 1, std::nan(""));
+  for (const MetricPoint& point : metrics_) {
+    if (point.name == hyper().early_stopping_metric) state_.metric_by_epoch[epoch] = point.value;
+  }
+}
+
+EarlyStop TrainingLoop::early_stop_now() const {
+  if (!at_epoch_end()) return {};
+  const std::span<const double> known(state_.metric_by_epoch);
+  return early_stop(hyper(),
+                    known.first(std::min<std::size_t>(known.size(), state_.closed_epochs)));
+}
+
+void TrainingLoop::tell_of_early_stop() {
+  const EarlyStop early = early_stop_now();
+  if (!early.stop || state_.step >= total_steps_) return;
+  parts_.client.notice(
+      fmt::format("stopped early after epoch {} of {}: {} was best in epoch {}, {:.6g}",
+                  state_.closed_epochs, hyper().epochs, hyper().early_stopping_metric,
+                  early.best_epoch + 1, state_.metric_by_epoch[early.best_epoch]));
 }
 
 /// The leader before may have died with these on its way; the coordinator knows what comes twice.

@@ -12,6 +12,7 @@
 #include "trainer/checkpoint.h"
 #include "trainer/client/coordinator_client.h"
 #include "trainer/collective/collective.h"
+#include "trainer/early_stopping.h"
 #include "trainer/evaluation.h"
 #include "trainer/fault.h"
 #include "trainer/level.h"
@@ -48,7 +49,7 @@ struct LoopGeneration {
 
 /// Why the loop returned, the same on all ranks, always at a step boundary.
 enum class LoopEnd {
-  kDone,     ///< after the last step
+  kDone,     ///< after the last step, or stopped early by the metric
   kStopped,  ///< some rank asked for it; checkpoint written where there is a place for it
   kLeaving,  ///< some ranks leave: see wants_to_leave()
   kGrowing,  ///< a newcomer is ready
@@ -85,6 +86,11 @@ class TrainingLoop {
   const Hyperparameters& hyper() const { return parts_.hyperparameters; }
   Deadline deadline() const { return Deadline::after(parts_.step_timeout); }
   bool at_epoch_end() const { return state_.step % parts_.steps_per_epoch == 0; }
+  /// After the last step, or stopped early by the metrics so far.
+  bool over() const { return state_.step >= total_steps_ || early_stop_now().stop; }
+  EarlyStop early_stop_now() const;
+  void note_metric(std::uint64_t epoch);
+  void tell_of_early_stop();
   bool checkpoint_due() const;
 
   void run_step(const LoopGeneration& generation);

@@ -74,7 +74,10 @@ TrainingStep::TrainingStep(Model& model, const Hyperparameters& hyperparameters,
       clip_grad_norm_(hyperparameters.clip_grad_norm),
       parameters_(model, StepVector::kElements, options_.gradient_memory),
       reducer_(parameters_, options_.bucket_bytes, model.gradient_places()),
-      optimizer_(hyperparameters, parameters_) {}
+      optimizer_(hyperparameters, parameters_) {
+  if (hyperparameters.ema_decay > 0)
+    average_.emplace(parameters_, model, hyperparameters.ema_decay);
+}
 
 /// In `passes` of about the same size, the loss being a sum over samples: so is the gradient.
 void TrainingStep::forward_backward(const Batch& batch, std::int64_t passes) {
@@ -167,7 +170,10 @@ StepVector TrainingStep::run(const Batch& batch, const StepVector& mine, const S
                     "; a lower learning_rate or a warm-up may be right");
   }
   options_.faults.at("optimizer", batch.step + 1);
-  if (sum.digest.samples > 0) optimizer_.step(rates, divisor(batch.step));
+  if (sum.digest.samples > 0) {
+    optimizer_.step(rates, divisor(batch.step));
+    if (average_) average_->update(optimizer_.steps() == 1);
+  }
   lap(mark, times_.optimizer);
   return sum;
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include <c10/core/Device.h>
 
@@ -15,7 +16,9 @@
 #include "trainer/gradient_reducer.h"
 #include "trainer/input/batch.h"
 #include "trainer/optimizer.h"
+#include "trainer/state_tensors.h"
 #include "trainer/step_vector.h"
+#include "trainer/weight_average.h"
 
 namespace musher {
 
@@ -27,8 +30,8 @@ struct StepTimes {
   double optimizer = 0;
 };
 
-/// One rank's model with all that a step needs: flat buffers, reducer, optimizer. Holds no position
-/// in the data. Not thread-safe.
+/// One rank's model with all that a step needs: flat buffers, reducer, optimizer, average. Holds no
+/// position in the data. Not thread-safe.
 class TrainingStep {
  public:
   struct Options {
@@ -54,6 +57,9 @@ class TrainingStep {
   Model& model() { return model_; }
   FlatParameters& parameters() { return parameters_; }
   Optimizer& optimizer() { return optimizer_; }
+  /// Of the weights; null without ema_decay.
+  WeightAverage* average() { return average_ ? &*average_ : nullptr; }
+  StateTensors tensors() { return state_tensors(parameters_, optimizer_, model_, average()); }
   const StepTimes& times() const { return times_; }
 
  private:
@@ -71,6 +77,7 @@ class TrainingStep {
   FlatParameters parameters_;
   GradientReducer reducer_;
   Optimizer optimizer_;
+  std::optional<WeightAverage> average_;
   StepTimes times_;
 };
 

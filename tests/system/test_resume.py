@@ -46,6 +46,32 @@ class Resume(MusherTest):
         self.assertIn(f"resumed at step {stopped_at} from {halves}/", log)
         self.assertNotIn("epoch 1:", log, "the first epochs were not trained again")
 
+    def test_with_an_average_and_norms_too(self):
+        """All that a checkpoint has beside what the other test needs."""
+        options = {"model": "resnet18", "image_size": 32, "epochs": 6, "optimizer": "lamb", "learning_rate": 0.01,
+                   "lr_schedule": "one_cycle", "warmup_epochs": 0, "cycle_momentum": "true", "ema_decay": 0.9,
+                   "clip_grad_norm": 1, "gradient_accumulation": 2, "exclude_from_weight_decay": "norms_and_biases",
+                   "weight_decay": 0.01, "early_stopping_metric": "train:loss"}
+        whole = self.run_to_end(self.job("whole", None, **options))
+        place = f"s3://{BUCKET}/checkpoints/averages"
+        self.assertTrue(self.stop_midway(self.job("half", place, **options)), "it was over before it could be stopped")
+        rest = self.run_to_end(self.job("rest", place, **options))
+        self.assert_other_weights(self.weights(self.describe("half")), self.weights(whole))
+        self.assert_same_weights(self.weights(whole), self.weights(rest))
+
+    def test_a_job_that_stopped_early_stays_so(self):
+        place = f"s3://{BUCKET}/checkpoints/early"
+        options = {"early_stopping_metric": "train:loss", "early_stopping_patience": 2, "early_stopping_min_epochs": 3,
+                   "early_stopping_tolerance": 0.99, "learning_rate": 1e-9}
+        for name in ("early", "again"):
+            description = self.run_to_end(self.job(name, place, **options))
+            self.assertEqual(description["TrainingJobStatus"], "Completed")
+            about = json.loads((self.artifact(description) / "metrics.json").read_text())
+            self.assertFalse(about["stopped"])
+            log = self.musher("logs", name).stdout + self.musher("status", name).stdout
+            self.assertIn("stopped early after epoch 3 of 12: train:loss was best in epoch 1,", log)
+            self.assertNotIn("epoch 4:", log)
+
     def test_a_checkpoint_of_another_model_is_refused(self):
         place = f"s3://{BUCKET}/checkpoints/other"
         self.run_to_end(self.job("convnet", place, epochs=1))

@@ -336,6 +336,8 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"TwoWarmUps", "/HyperParameters",
               "{\"lr_schedule\": \"one_cycle\", \"warmup_epochs\": \"1\"}",
               "HyperParameters.warmup_epochs", "one_cycle rises by itself"},
+        Wrong{"MetricThatIsNone", "/HyperParameters/early_stopping_metric", "\"accuracy\"",
+              "HyperParameters.early_stopping_metric", "validation:accuracy, not \"accuracy\""},
         Wrong{"RisingToTheMinimum", "/HyperParameters/lr_min", "\"0.2\"", "HyperParameters.lr_min",
               "at most learning_rate, 0.1, not 0.2"},
         Wrong{"MomentumCycleOfCosine", "/HyperParameters/cycle_momentum", "\"true\"",

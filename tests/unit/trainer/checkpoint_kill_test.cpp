@@ -56,12 +56,12 @@ class KilledAt : public testing::Test {
     if (committed == 0 && candidates.empty()) return;
     ASSERT_FALSE(candidates.empty()) << when;
     Rank rank, other;
-    const LoadedCheckpoint loaded = load_newest_checkpoint(
-        candidates, {}, identity(), {0, kRanks}, rank.parameters, rank.optimizer, *rank.model);
+    const LoadedCheckpoint loaded = load_newest_checkpoint(candidates, {}, identity(), {0, kRanks},
+                                                           rank.tensors(), rank.optimizer);
     EXPECT_TRUE(loaded.notices.empty()) << when << ": " << loaded.notices.front();
     for (const std::string& one : candidates) {  // the older ones are whole too
-      EXPECT_NO_THROW(load_newest_checkpoint({one}, {}, identity(), {0, kRanks}, other.parameters,
-                                             other.optimizer, *other.model))
+      EXPECT_NO_THROW(load_newest_checkpoint({one}, {}, identity(), {0, kRanks}, other.tensors(),
+                                             other.optimizer))
           << when << ": " << one;
     }
     EXPECT_GE(loaded.state.step, committed) << when;

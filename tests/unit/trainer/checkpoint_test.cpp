@@ -29,8 +29,7 @@ class Checkpoint : public testing::Test {
                         const CheckpointIdentity& mine = identity()) {
     std::vector<std::string> candidates;
     for (const std::uint64_t step : steps) candidates.push_back(uri(step));
-    return load_newest_checkpoint(candidates, {}, mine, own, rank.parameters, rank.optimizer,
-                                  *rank.model);
+    return load_newest_checkpoint(candidates, {}, mine, own, rank.tensors(), rank.optimizer);
   }
 
   void cut(const std::filesystem::path& path) {
@@ -79,11 +78,11 @@ TEST_F(Checkpoint, TheSameWriterWritesForAnotherGeneration) {
   TrainingState state;
   state.step = 1;
   rank.fill(1);
-  writer.save(state, "job.1.1", {0, 1}, rank.parameters, rank.optimizer, *rank.model);
+  writer.save(state, "job.1.1", {0, 1}, rank.tensors());
   state.step = 2;
   rank.fill(2);
-  writer.save(state, "job.1.2", {0, 2}, rank.parameters, rank.optimizer, *rank.model);
-  writer.save(state, "job.1.2", {1, 2}, rank.parameters, rank.optimizer, *rank.model);
+  writer.save(state, "job.1.2", {0, 2}, rank.tensors());
+  writer.save(state, "job.1.2", {1, 2}, rank.tensors());
   writer.wait();
   ASSERT_EQ(slices.size(), 3u);
   EXPECT_NE(slices[0].checkpoint, slices[1].checkpoint);
@@ -93,10 +92,8 @@ TEST_F(Checkpoint, TheSameWriterWritesForAnotherGeneration) {
     Rank other;
     const auto store =
         open_store(root_.join(slices[static_cast<std::size_t>(step) - 1].checkpoint), {});
-    EXPECT_EQ(
-        load_checkpoint(*store, identity(), {0, 1}, other.parameters, other.optimizer, *other.model)
-            .step,
-        static_cast<std::uint64_t>(step));
+    EXPECT_EQ(load_checkpoint(*store, identity(), {0, 1}, other.tensors(), other.optimizer).step,
+              static_cast<std::uint64_t>(step));
     EXPECT_TRUE(other.is(step));
   }
 }
@@ -160,7 +157,7 @@ TEST_F(Checkpoint, AStoreThatCannotBeReadIsNoDamage) {
   Rank rank;
   const auto error = error_of([&] {
     load_newest_checkpoint({"s3://bucket/step-2", uri(1)}, nowhere, identity(), {0, 1},
-                           rank.parameters, rank.optimizer, *rank.model);
+                           rank.tensors(), rank.optimizer);
   });
   ASSERT_TRUE(error);
   EXPECT_NE(error->code(), ErrorCode::kDataLoss) << error->what();

@@ -42,20 +42,22 @@ struct Rank {
   FlatParameters parameters{*model, 0};
   Hyperparameters hyper;
   Optimizer optimizer{hyper, parameters};
+  WeightAverage average{parameters, *model, 0.9};
 
+  StateTensors tensors() { return state_tensors(parameters, optimizer, *model, &average); }
   void fill(double value) {
+    for (auto& [name, tensor] : tensors().flat) tensor.fill_(value + 0.5);
+    for (auto& [name, buffer] : tensors().own) buffer.fill_(value + 0.25);
     parameters.values().fill_(value);
-    for (auto& [name, tensor] : optimizer.state()) tensor.fill_(value + 0.5);
-    for (auto& [name, buffer] : model->buffers()) buffer.fill_(value + 0.25);
   }
   double value() const { return parameters.values()[0].item<double>(); }
   /// Every element is that of the state that fill(value) makes.
   bool is(double value) {
     bool same = parameters.values().eq(value).all().item<bool>();
-    for (auto& [name, tensor] : optimizer.state()) {
-      same = same && tensor.eq(value + 0.5).all().item<bool>();
+    for (auto& [name, tensor] : tensors().flat) {
+      same = same && (name == "values" || tensor.eq(value + 0.5).all().item<bool>());
     }
-    for (auto& [name, buffer] : model->buffers()) {
+    for (auto& [name, buffer] : tensors().own) {
       same = same && buffer.eq(at::full_like(buffer, value + 0.25)).all().item<bool>();
     }
     return same;
@@ -88,7 +90,7 @@ inline std::vector<SliceWritten> save(ObjectStore& store, std::uint64_t step, in
     state.step = step;
     state.tally = {{step, 7 * step}, {1, 2}, 0.5, 3};
     state.samples_trained = 10 * step + static_cast<std::uint64_t>(rank);
-    writer.save(state, "job.1.1", {rank, ranks}, one.parameters, one.optimizer, *one.model);
+    writer.save(state, "job.1.1", {rank, ranks}, one.tensors());
     writer.wait();
   }
   return slices;

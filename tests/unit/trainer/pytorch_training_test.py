@@ -212,6 +212,27 @@ class Gradients(TrainingTest):
             self.net = net
 
 
+class Average(TrainingTest):
+    def test_of_weights_and_of_batch_norms_statistics(self):
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, CLASSES))
+        script = self.folder / "net.pt"
+        torch.jit.script(self.net).save(str(script))
+        ours = self.probe(str(script), optimizer="sgd", ema_decay=0.8, momentum=0.9)
+        average = torch.optim.swa_utils.AveragedModel(
+            self.net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.8), use_buffers=True)
+        averages = []
+
+        def after_step():
+            average.update_parameters(self.net)
+            averages.append({name: tensor.clone() for name, tensor in average.module.state_dict().items()
+                             if tensor.is_floating_point()})
+        rates, weights = self.train(torch.optim.SGD(self.net.parameters(), RATE, 0.9), after_step=after_step)
+        self.assert_same(ours, (rates, weights))
+        self.assert_same(ours | {name.removeprefix("average."): tensor for name, tensor in ours.items()
+                                 if name.startswith("average.")}, (rates, averages))
+        self.assertGreater((averages[-1]["1.weight"] - weights[-1]["1.weight"]).abs().max().item(), 1e-2)
+
+
 class Schedules(TrainingTest):
     def compare(self, make, **hyperparameters):
         ours = self.probe(optimizer="sgd", momentum=0.9, **hyperparameters)

@@ -2,7 +2,8 @@
 //   training_probe MODEL FOLDER STEPS_PER_EPOCH [HYPERPARAMETER=VALUE…]
 // begins with FOLDER/weights.safetensors, takes a step on each `inputs.<i>`, `targets.<i>` of
 // FOLDER/batches.safetensors, and writes FOLDER/trained.safetensors: `<i>.<name>` for each
-// parameter and buffer after step i, and `rates`, [steps, 2] float64: learning rate and momentum
+// parameter and buffer after step i, `average.<i>.<name>` likewise with ema_decay, and `rates`,
+// [steps, 2] float64: learning rate and momentum
 // (-1: the job's own). The hyperparameters are read as a job's are. One rank.
 #include <cstdio>
 #include <cstdlib>
@@ -112,6 +113,10 @@ void probe(const std::string& name, const std::string& folder, std::uint64_t ste
     const std::string prefix = std::to_string(step) + ".";
     add_all(results, prefix, model->parameters());
     add_all(results, prefix, model->buffers());
+    if (training.average() == nullptr) continue;
+    const UsingAverage using_average(training.average());
+    add_all(results, "average." + prefix, model->parameters());
+    add_all(results, "average." + prefix, model->buffers());
   }
   results.emplace_back("rates", all_rates);
   open_store(Uri::parse("file://" + folder), {})
