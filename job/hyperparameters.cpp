@@ -208,8 +208,10 @@ std::string set_initial_weights(Hyperparameters& all, const std::string& text) {
   return {};
 }
 
-std::string set_milestones(Hyperparameters& all, const std::string& text) {
-  std::vector<std::int64_t> epochs;
+/// `30, 60`, in brackets or not, into `numbers`.
+std::string set_whole_numbers(std::vector<std::int64_t>& numbers, const std::string& text,
+                              std::int64_t max, bool ascending) {
+  std::vector<std::int64_t> result;
   std::string_view rest(text);
   if (rest.starts_with('[') && rest.ends_with(']')) rest = rest.substr(1, rest.size() - 2);
   while (true) {
@@ -217,16 +219,17 @@ std::string set_milestones(Hyperparameters& all, const std::string& text) {
     std::string_view part = rest.substr(0, comma);
     while (part.starts_with(' ')) part.remove_prefix(1);
     while (part.ends_with(' ')) part.remove_suffix(1);
-    const auto epoch = number_from<std::int64_t>(part);
-    if (!epoch || *epoch < 1 || (!epochs.empty() && *epoch <= epochs.back())) {
-      return fmt::format("must be whole numbers from 1 up, ascending, with commas between, not {}",
-                         in_quotes(text));
+    const auto number = number_from<std::int64_t>(part);
+    if (!number || *number < 1 || *number > max ||
+        (ascending && !result.empty() && *number <= result.back())) {
+      return fmt::format("must be whole numbers from 1 to {}, {}with commas between, not {}", max,
+                         ascending ? "ascending, " : "", in_quotes(text));
     }
-    epochs.push_back(*epoch);
+    result.push_back(*number);
     if (comma == rest.size()) break;
     rest.remove_prefix(comma + 1);
   }
-  all.lr_milestones = std::move(epochs);
+  numbers = std::move(result);
   return {};
 }
 
@@ -248,7 +251,18 @@ std::vector<Entry> make_table() {
       {"model", "text", "convnet, multilayer_perceptron, resnet18, resnet34, resnet50, or a URI",
        "resnet50", "a built-in model, or the URI of a TorchScript file", set_model},
       {"initial_weights", "URI", "s3:// or file://", "none: fresh, by seed",
-       "weights to begin with, in safetensors", set_initial_weights},
+       "weights to begin with: safetensors or TorchScript", set_initial_weights},
+      choice<bool>("initial_weights_match", &H::match_by_name,
+                   {{"strict", false}, {"by_name", true}},
+                   "strict: all that the file and the model have; by_name: what they have in "
+                   "common, and the log says what not"),
+      flag("freeze_backbone", &H::freeze_backbone,
+           "only the head is trained; needs initial_weights"),
+      Entry{"head_widths", "numbers", "1 to 1000000 each, with commas between", "",
+            "hidden layers of a resnet's head, such as 128: Linear, ReLU, Linear",
+            [](H& all, const std::string& text) {
+              return set_whole_numbers(all.head_widths, text, 1'000'000, /*ascending=*/false);
+            }},
       whole<std::int64_t>("epochs", &H::epochs, 1, 100'000,
                           "how often the train channel is gone through"),
       whole<std::int64_t>("batch_size", &H::batch_size, 1, 10'000'000,
@@ -310,7 +324,10 @@ std::vector<Entry> make_table() {
       whole<std::int64_t>("lr_step_size", &H::lr_step_size, 0, 100'000,
                           "epochs from one step down to the next; 0: at lr_milestones"),
       Entry{"lr_milestones", "numbers", "epochs, ascending, with commas between", "",
-            "after how many epochs step goes down, such as 30, 60, 80", set_milestones},
+            "after how many epochs step goes down, such as 30, 60, 80",
+            [](H& all, const std::string& text) {
+              return set_whole_numbers(all.lr_milestones, text, 100'000, /*ascending=*/true);
+            }},
       real("pct_start", &H::pct_start, {0, 1, true, true},
            "share of one_cycle's steps in which the learning rate rises"),
       real("div_factor", &H::div_factor, {1, 1e9},

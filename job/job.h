@@ -27,7 +27,10 @@ enum class Augmentation { kNone, kFlip, kCropFlip, kRandomResizedCrop };
 struct Hyperparameters {
   std::string model = "resnet50";  ///< convnet, multilayer_perceptron, resnet18/34/50, or the URI
                                    ///< of a TorchScript file
-  std::string initial_weights;     ///< URI of safetensors; empty: fresh by seed
+  std::string initial_weights;     ///< URI of a file of weights; empty: fresh by seed
+  bool match_by_name = false;      ///< initial weights that do not match are left out
+  bool freeze_backbone = false;
+  std::vector<std::int64_t> head_widths;  ///< of a ResNet; empty: one linear layer
   std::int64_t epochs = 10;
   std::int64_t batch_size = 64;      ///< global, B
   std::int64_t virtual_workers = 8;  ///< V; divides B, at least the number of ranks

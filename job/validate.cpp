@@ -222,6 +222,7 @@ class Validation {
     normalization();
     augmentation();
     optimization();
+    fine_tuning();
     const Hyperparameters& h = job_.hyperparameters;
     if (h.warmup_epochs > static_cast<double>(h.epochs)) {
       error("HyperParameters.warmup_epochs",
@@ -230,6 +231,25 @@ class Validation {
     if (h.checkpoint_every_steps > 0 && !request_.has_checkpoint_config()) {
       error("HyperParameters.checkpoint_every_steps",
             "needs a CheckpointConfig, which says where checkpoints go");
+    }
+  }
+
+  void fine_tuning() {
+    const Hyperparameters& h = job_.hyperparameters;
+    if (!h.head_widths.empty() && !h.model.starts_with("resnet")) {
+      error("HyperParameters.head_widths",
+            fmt::format("is for resnet18, resnet34 and resnet50, not for {}", h.model));
+    }
+    if (h.match_by_name && h.initial_weights.empty()) {
+      error("HyperParameters.initial_weights_match", "needs initial_weights");
+    }
+    if (!h.freeze_backbone) return;
+    if (h.model.find("://") != std::string::npos) {
+      error("HyperParameters.freeze_backbone",
+            "needs a built-in model, of which it is known where the head begins");
+    } else if (h.initial_weights.empty()) {
+      error("HyperParameters.freeze_backbone",
+            "needs initial_weights: layers that are neither trained nor loaded know nothing");
     }
   }
 

@@ -42,15 +42,18 @@ ConvNet::ConvNet(const ModelSpec& spec)
               kHidden, Linear::Initial::kFanIn),
       logits_(tensors_, "classifier.2", kHidden, spec.classes, Linear::Initial::kSmall) {}
 
-at::Tensor ConvNet::forward(const at::Tensor& inputs) {
+at::Tensor ConvNet::features(const at::Tensor& inputs) {
+  const FrozenGuard guard(frozen_);
   // Pooling before the ReLU gives the same values as after it, and the ReLU a quarter of the work.
   // Not in place: oneDNN's pooling keeps its output for backward, and needs the stride in so many
   // words.
   auto x = at::max_pool2d(first_.forward(blocked(inputs)), 2, 2).relu();
   x = at::max_pool2d(second_.forward(x), 2, 2).relu();
-  x = plain(third_.forward(x).relu_());
-  x = hidden_.forward(x.flatten(1)).relu_();
-  return logits_.forward(x);
+  return plain(third_.forward(x).relu_()).flatten(1);
+}
+
+at::Tensor ConvNet::forward(const at::Tensor& inputs) {
+  return logits_.forward(hidden_.forward(features(inputs)).relu_());
 }
 
 }  // namespace musher

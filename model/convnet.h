@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include "model/layers.h"
 
 namespace musher {
@@ -14,7 +16,12 @@ class ConvNet : public BuiltInModel {
   explicit ConvNet(const ModelSpec& spec);
   at::Tensor forward(const at::Tensor& inputs) override;
 
+ protected:
+  std::string head_prefix() const override { return "classifier."; }
+
  private:
+  at::Tensor features(const at::Tensor& inputs);
+
   Convolution first_;
   Convolution second_;
   Convolution third_;

@@ -21,4 +21,14 @@ std::uint64_t model_fingerprint(Model& model) {
   return hash64(text);
 }
 
+std::uint64_t frozen_fingerprint(Model& model) {
+  std::uint64_t hash = 0;
+  for (const auto& [name, parameter] : model.parameters()) {
+    if (parameter.requires_grad()) continue;
+    const at::Tensor host = parameter.detach().cpu().contiguous();
+    hash = hash64({static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()}, hash);
+  }
+  return hash;
+}
+
 }  // namespace musher

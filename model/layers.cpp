@@ -49,6 +49,14 @@ void BuiltInModel::write_script(const ByteSink&) const {
   throw Error(ErrorCode::kInternal, "write_script: a built-in model has no TorchScript form");
 }
 
+void BuiltInModel::freeze_backbone() {
+  const std::string head = head_prefix();
+  for (const auto& [name, parameter] : tensors_.parameters()) {
+    if (!name.starts_with(head)) parameter.set_requires_grad(false);
+  }
+  frozen_ = true;
+}
+
 at::Tensor blocked(const at::Tensor& x) {
   const bool possible = x.device().is_cpu() && x.scalar_type() == at::kFloat &&
                         at::globalContext().userEnabledMkldnn() && at::hasMKLDNN();

@@ -2,11 +2,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 
 #include "model/gradient_places.h"
 #include "model/model.h"
@@ -47,13 +49,31 @@ class BuiltInModel : public Model {
   GradientPlaces* gradient_places() override { return tensors_.places().get(); }
   void train(bool on) override { training_ = on; }
   bool is_script() const override { return false; }
+  void freeze_backbone() override;
   void write_script(const ByteSink& sink) const override;
 
  protected:
   explicit BuiltInModel(std::uint64_t seed) : tensors_(seed) {}
 
+  /// What the names of the head's parameters begin with.
+  virtual std::string head_prefix() const = 0;
+  /// Whether layers before the head are to be as in training.
+  bool backbone_trains() const { return training_ && !frozen_; }
+
   TensorTable tensors_;
   bool training_ = true;
+  bool frozen_ = false;
+};
+
+/// No autograd for as long as it lives, if `frozen`.
+class FrozenGuard {
+ public:
+  explicit FrozenGuard(bool frozen) {
+    if (frozen) no_grad_.emplace();
+  }
+
+ private:
+  std::optional<at::NoGradGuard> no_grad_;
 };
 
 /// Images in the layout of oneDNN's own kernels, where that may be used: float32 on a CPU. The

@@ -35,10 +35,12 @@ std::string describe(const at::Tensor& tensor) {
 
 }  // namespace
 
-void load_weights(Model& model, const Safetensors& weights, const std::string& name) {
+std::string load_weights(Model& model, const Safetensors& weights, const std::string& name,
+                         WeightMatch match) {
   NamedTensors targets = model.parameters();
   for (auto& buffer : model.buffers()) targets.push_back(std::move(buffer));
 
+  NamedTensors matching;
   std::vector<std::string> missing, different, superfluous;
   std::set<std::string> known;
   for (const auto& [key, target] : targets) {
@@ -50,19 +52,23 @@ void load_weights(Model& model, const Safetensors& weights, const std::string& n
                !same_kind(found->second.scalar_type(), target.scalar_type())) {
       different.push_back(
           fmt::format("{} is {} and should be {}", key, describe(found->second), describe(target)));
+    } else {
+      matching.emplace_back(key, target);
     }
   }
   for (const auto& [key, tensor] : weights.tensors) {
     if (!known.contains(key)) superfluous.push_back(key);
   }
-  if (!missing.empty() || !different.empty() || !superfluous.empty()) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("{} does not fit the model{}{}{}", name, some_of("missing", missing),
-                            some_of("of another shape or dtype", different),
-                            some_of("superfluous", superfluous)));
+  const std::string odd = some_of("missing", missing) +
+                          some_of("of another shape or dtype", different) +
+                          some_of("superfluous", superfluous);
+  if ((match == WeightMatch::kStrict && !odd.empty()) || matching.empty()) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("{} does not fit the model{}", name, odd));
   }
-  at::NoGradGuard no_grad;
-  for (auto& [key, target] : targets) target.copy_(weights.tensors.at(key));
+  const at::NoGradGuard no_grad;
+  for (auto& [key, target] : matching) target.copy_(weights.tensors.at(key));
+  return fmt::format("{}: {} of the model's {} tensors taken{}", name, matching.size(),
+                     targets.size(), odd);
 }
 
 }  // namespace musher

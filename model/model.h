@@ -37,6 +37,11 @@ class Model {
   /// Where its layers look for places of their gradients; null where none does.
   virtual GradientPlaces* gradient_places() { return nullptr; }
 
+  /// Only the head learns from now on: the other parameters require no gradients, and forward runs
+  /// the layers before the head without autograd and as in evaluation mode. Before anything holds
+  /// its parameters. kInvalidArgument where the model has no head that it knows of.
+  virtual void freeze_backbone();
+
   /// Training or evaluation mode (batch-norm, dropout).
   virtual void train(bool on) = 0;
 
@@ -55,14 +60,19 @@ struct ModelSpec {
   std::int64_t classes = 0;
   std::vector<std::int64_t> input_shape;  ///< of one sample
   std::uint64_t seed = 0;                 ///< of the initial weights: the same on every rank
+  /// Widths of hidden layers, each with a ReLU, between a ResNet's features and its logits.
+  std::vector<std::int64_t> head_widths = {};
 };
 
-/// kInvalidArgument for a name that is none of these; for a TorchScript file, whether it takes
-/// input_shape and returns [N, classes] is tried once.
+/// kInvalidArgument for a name that is none of these, and for head_widths of another model; for a
+/// TorchScript file, whether it takes input_shape and returns [N, classes] is tried once.
 std::unique_ptr<Model> make_model(const ModelSpec& spec);
 
 /// A hash of names, shapes and dtypes of parameters and buffers: checkpoints of another model are
 /// told by it.
 std::uint64_t model_fingerprint(Model& model);
+
+/// A hash of the contents of the parameters that require no gradients, which no checkpoint holds.
+std::uint64_t frozen_fingerprint(Model& model);
 
 }  // namespace musher

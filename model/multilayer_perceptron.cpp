@@ -57,9 +57,16 @@ MultilayerPerceptron::MultilayerPerceptron(const ModelSpec& spec,
                        Linear::Initial::kSmall);
 }
 
+std::string MultilayerPerceptron::head_prefix() const {
+  return fmt::format("layers.{}.", 2 * (layers_.size() - 1));
+}
+
 at::Tensor MultilayerPerceptron::forward(const at::Tensor& inputs) {
   auto x = inputs.flatten(1);
-  for (std::size_t i = 0; i + 1 < layers_.size(); ++i) x = layers_[i].forward(x).relu_();
+  {
+    const FrozenGuard guard(frozen_);
+    for (std::size_t i = 0; i + 1 < layers_.size(); ++i) x = layers_[i].forward(x).relu_();
+  }
   return layers_.back().forward(x);
 }
 

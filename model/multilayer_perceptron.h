@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -17,6 +18,10 @@ class MultilayerPerceptron : public BuiltInModel {
   /// Of "multilayer_perceptron" (512, 512) or "multilayer_perceptron:4096,4096": 1 to 16 widths of
   /// 1 to 1,000,000. kInvalidArgument naming `model`.
   static std::vector<std::int64_t> hidden_widths(std::string_view name);
+
+ protected:
+  /// The last layer.
+  std::string head_prefix() const override;
 
  private:
   std::vector<Linear> layers_;

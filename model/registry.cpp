@@ -13,12 +13,22 @@
 
 namespace musher {
 
+void Model::freeze_backbone() {
+  throw Error(ErrorCode::kInvalidArgument,
+              "freeze_backbone needs a built-in model, of which it is known where the head begins");
+}
+
 std::unique_ptr<Model> make_model(const ModelSpec& spec) {
   if (spec.classes < 1) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("num_classes must be at least 1, not {}", spec.classes));
   }
   const std::string_view name = spec.name;
+  if (!spec.head_widths.empty() && !name.starts_with("resnet")) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("head_widths is for resnet18, resnet34 and resnet50, not for {}", name));
+  }
   if (name == "convnet") return std::make_unique<ConvNet>(spec);
   if (name == "resnet18") return std::make_unique<ResNet>(spec, 18);
   if (name == "resnet34") return std::make_unique<ResNet>(spec, 34);

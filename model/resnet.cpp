@@ -98,17 +98,30 @@ ResNet::ResNet(const ModelSpec& spec, int depth) : BuiltInModel(spec.seed) {
       in = output_channels(planes, shape.bottleneck);
     }
   }
-  head_.emplace(tensors_, "fc", in, spec.classes, Linear::Initial::kTorch);
+  for (const std::int64_t width : spec.head_widths) {
+    head_.emplace_back(tensors_, fmt::format("fc.{}", 2 * head_.size()), in, width,
+                       Linear::Initial::kTorch);
+    in = width;
+  }
+  const std::string last = head_.empty() ? "fc" : fmt::format("fc.{}", 2 * head_.size());
+  head_.emplace_back(tensors_, last, in, spec.classes, Linear::Initial::kTorch);
+}
+
+at::Tensor ResNet::features(const at::Tensor& inputs) {
+  const FrozenGuard guard(frozen_);
+  const bool training = backbone_trains();
+  // oneDNN has no backward of batch-norm in evaluation mode.
+  const bool may_block = training || !at::GradMode::is_enabled();
+  auto x = stem_->forward(may_block ? blocked(inputs) : inputs, training).relu_();
+  x = at::max_pool2d(x, 3, 2, 1);
+  for (const auto& block : blocks_) x = block.forward(x, training);
+  return at::adaptive_avg_pool2d(plain(x), {1, 1}).flatten(1);
 }
 
 at::Tensor ResNet::forward(const at::Tensor& inputs) {
-  // oneDNN has no backward of batch-norm in evaluation mode.
-  const bool may_block = training_ || !at::GradMode::is_enabled();
-  auto x = stem_->forward(may_block ? blocked(inputs) : inputs, training_).relu_();
-  x = at::max_pool2d(x, 3, 2, 1);
-  for (const auto& block : blocks_) x = block.forward(x, training_);
-  x = at::adaptive_avg_pool2d(plain(x), {1, 1}).flatten(1);
-  return head_->forward(x);
+  at::Tensor x = features(inputs);
+  for (std::size_t i = 0; i + 1 < head_.size(); ++i) x = head_[i].forward(x).relu_();
+  return head_.back().forward(x);
 }
 
 }  // namespace musher

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "model/layers.h"
@@ -9,12 +10,16 @@ namespace musher {
 
 /// ResNet (He et al., "Deep residual learning for image recognition", 2015) as torchvision has it:
 /// names, initial values and forward; ResNet-50 with the stride in the 3×3 convolution ("v1.5").
-/// The number of input channels is free.
+/// The number of input channels is free. With head_widths `fc` is a Sequential (Linear, ReLU, …,
+/// Linear) instead of a Linear.
 class ResNet : public BuiltInModel {
  public:
   /// `depth` is 18, 34 or 50.
   ResNet(const ModelSpec& spec, int depth);
   at::Tensor forward(const at::Tensor& inputs) override;
+
+ protected:
+  std::string head_prefix() const override { return "fc."; }
 
  private:
   struct Unit {
@@ -28,6 +33,7 @@ class ResNet : public BuiltInModel {
     at::Tensor forward(const at::Tensor& x, bool training) const;
   };
 
+  at::Tensor features(const at::Tensor& inputs);
   Unit unit(const std::string& convolution, const std::string& norm,
             const Convolution::Options& options);
   Block block(const std::string& name, std::int64_t in, std::int64_t planes, std::int64_t stride,
@@ -35,7 +41,7 @@ class ResNet : public BuiltInModel {
 
   std::optional<Unit> stem_;  ///< always there once constructed
   std::vector<Block> blocks_;
-  std::optional<Linear> head_;  ///< likewise
+  std::vector<Linear> head_;  ///< a ReLU between each two
 };
 
 }  // namespace musher

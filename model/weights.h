@@ -31,8 +31,21 @@ struct Safetensors {
 /// kDataLoss with `name` in the message for anything that is not whole and well-formed.
 Safetensors from_safetensors(std::span<const std::byte> bytes, const std::string& name);
 
-/// Copies by name into the model's parameters and buffers. kInvalidArgument listing what is
-/// missing, superfluous or of another shape; then nothing was copied.
-void load_weights(Model& model, const Safetensors& weights, const std::string& name);
+/// The tensors of a file in any of the forms that weights come in, told apart by their first bytes:
+/// safetensors or a TorchScript file. kInvalidArgument or kDataLoss with `name` for others; for
+/// what torch.save() writes it says what to do.
+Safetensors read_weights(std::span<const std::byte> bytes, const std::string& name);
+
+/// Which tensors of a file and of a model go together.
+enum class WeightMatch {
+  kStrict,  ///< all of both, by name, shape and kind
+  kByName,  ///< those of the same name, shape and kind; the model's others stay as they are
+};
+
+/// Copies by name into the model's parameters and buffers. kStrict: kInvalidArgument listing what
+/// is missing, superfluous or of another shape; kByName: where nothing goes together. Then nothing
+/// was copied. Returns what it did in one line, with the names of what did not match.
+std::string load_weights(Model& model, const Safetensors& weights, const std::string& name,
+                         WeightMatch match = WeightMatch::kStrict);
 
 }  // namespace musher

@@ -45,7 +45,7 @@ std::string preprocessing_json(const Hyperparameters& hyper) {
 
 }  // namespace
 
-std::unique_ptr<Model> build_model(const Membership& membership) {
+std::unique_ptr<Model> build_model(const Membership& membership, std::string& report) {
   const Hyperparameters& hyper = membership.job.hyperparameters;
   ModelSpec spec;
   spec.name = hyper.model;
@@ -53,6 +53,7 @@ std::unique_ptr<Model> build_model(const Membership& membership) {
                                        : static_cast<std::int64_t>(membership.classes.size());
   spec.input_shape = {hyper.image_channels, hyper.image_size, hyper.image_size};
   spec.seed = hyper.seed;
+  spec.head_widths = hyper.head_widths;
   std::unique_ptr<Model> model;
   if (hyper.model.find("://") != std::string::npos) {
     const TemporaryFile file;
@@ -71,13 +72,16 @@ std::unique_ptr<Model> build_model(const Membership& membership) {
   }
   if (!hyper.initial_weights.empty()) {
     const auto bytes = read_uri(hyper.initial_weights, membership.storage);
-    load_weights(*model, from_safetensors(bytes, hyper.initial_weights), hyper.initial_weights);
+    report = "initial weights " +
+             load_weights(*model, read_weights(bytes, hyper.initial_weights), hyper.initial_weights,
+                          hyper.match_by_name ? WeightMatch::kByName : WeightMatch::kStrict);
   }
+  if (hyper.freeze_backbone) model->freeze_backbone();
   return model;
 }
 
 CheckpointIdentity checkpoint_identity(const Membership& membership, std::uint64_t fingerprint,
-                                       const FlatParameters& parameters) {
+                                       const FlatParameters& parameters, Model& model) {
   const Hyperparameters& hyper = membership.job.hyperparameters;
   CheckpointIdentity identity;
   identity.model = fingerprint;
@@ -87,6 +91,7 @@ CheckpointIdentity checkpoint_identity(const Membership& membership, std::uint64
   identity.virtual_workers = static_cast<std::int64_t>(membership.virtual_worker_rank.size());
   identity.seed = hyper.seed;
   identity.optimizer = to_string(hyper.optimizer);
+  if (hyper.freeze_backbone) identity.frozen = frozen_fingerprint(model);
   identity.average = hyper.ema_decay > 0;
   return identity;
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "model/model.h"
@@ -12,11 +13,12 @@
 /// From a job's hyperparameters to the things that they name.
 namespace musher {
 
-/// The job's model with its initial weights. Reads the object store where they lie there.
-std::unique_ptr<Model> build_model(const Membership& membership);
+/// The job's model with its initial weights, and in `report` what was taken of them; empty where
+/// there are none. Reads the object store where they lie there.
+std::unique_ptr<Model> build_model(const Membership& membership, std::string& report);
 
 CheckpointIdentity checkpoint_identity(const Membership& membership, std::uint64_t fingerprint,
-                                       const FlatParameters& parameters);
+                                       const FlatParameters& parameters, Model& model);
 
 /// Writes `<output>/<job>/output/model.tar.gz`: whole, or nothing.
 void save_artifact(const Membership& membership, Model& model, std::uint64_t step, bool stopped,

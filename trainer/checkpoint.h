@@ -47,7 +47,8 @@ struct CheckpointIdentity {
   std::int64_t virtual_workers = 0;
   std::uint64_t seed = 0;
   std::string optimizer;
-  bool average = false;  ///< a job without ema_decay takes a checkpoint with an average, though
+  std::uint64_t frozen = 0;  ///< frozen_fingerprint(); 0: all is trained
+  bool average = false;      ///< a job without ema_decay takes a checkpoint with an average, though
 };
 
 /// A rank's place among those that hold the state: its part is the `slice`-th of `slices`.

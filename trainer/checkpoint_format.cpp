@@ -30,6 +30,7 @@ Json identity_json(const CheckpointIdentity& identity) {
                {"virtual_workers", identity.virtual_workers},
                {"seed", std::to_string(identity.seed)},
                {"optimizer", identity.optimizer}};
+  if (identity.frozen != 0) json["frozen"] = hex64(identity.frozen);
   if (identity.average) json["average"] = true;
   return json;
 }

@@ -59,19 +59,19 @@ Session::Session(SessionOptions options, Membership membership, CoordinatorClien
     : options_(std::move(options)),
       membership_(std::move(membership)),
       client_(client),
-      model_(build_model(membership_)),
+      model_(build_model(membership_, weights_report_)),
       fingerprint_(model_fingerprint(*model_)),
       step_(*model_, membership_.job.hyperparameters, step_options(options_, activity_)),
       inputs_(membership_, client, options_.faults.probe()),
       checkpoint_store_(membership_.job.checkpoints
                             ? open_store(*membership_.job.checkpoints, membership_.storage)
                             : nullptr),
-      checkpoints_(checkpoint_store_
-                       ? std::make_unique<CheckpointWriter>(
-                             *checkpoint_store_,
-                             checkpoint_identity(membership_, fingerprint_, step_.parameters()),
-                             tell(client), options_.faults)
-                       : nullptr),
+      checkpoints_(checkpoint_store_ ? std::make_unique<CheckpointWriter>(
+                                           *checkpoint_store_,
+                                           checkpoint_identity(membership_, fingerprint_,
+                                                               step_.parameters(), *model_),
+                                           tell(client), options_.faults)
+                                     : nullptr),
       loop_({membership_.job.hyperparameters, step_, checkpoints_.get(), client, activity_,
              stop_signal, options_.device, inputs_.steps_per_epoch(), inputs_.validation_steps(),
              options_.step_timeout, options_.faults}),
@@ -111,11 +111,12 @@ Outcome Session::run(std::unique_ptr<Collective> ranks) {
 /// damaged, form() brings all to the newest that one of them could read.
 void Session::load() {
   has_state_ = true;
+  if (leads() && !weights_report_.empty()) client_.notice(weights_report_);
   if (membership_.resume_candidates.empty()) return;
-  const LoadedCheckpoint loaded =
-      load_newest_checkpoint(membership_.resume_candidates, membership_.storage,
-                             checkpoint_identity(membership_, fingerprint_, step_.parameters()),
-                             {ranks_->rank(), ranks_->size()}, step_.tensors(), step_.optimizer());
+  const LoadedCheckpoint loaded = load_newest_checkpoint(
+      membership_.resume_candidates, membership_.storage,
+      checkpoint_identity(membership_, fingerprint_, step_.parameters(), *model_),
+      {ranks_->rank(), ranks_->size()}, step_.tensors(), step_.optimizer());
   loop_.state() = loaded.state;
   loop_.state().closed_epochs = loaded.state.step / inputs_.steps_per_epoch();
   for (const std::string& text : loaded.notices) client_.notice(text);

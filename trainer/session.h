@@ -85,6 +85,7 @@ class Session {
   Membership membership_;
   CoordinatorClient& client_;
   ActivityClock activity_;
+  std::string weights_report_;  ///< of the initial weights
   std::unique_ptr<Model> model_;
   std::uint64_t fingerprint_;
   TrainingStep step_;

@@ -96,11 +96,10 @@ void TrainingStep::pass(const Batch& batch, std::int64_t begin, const at::Tensor
                         const at::Tensor& targets) {
   auto mark = Clock::now();
   const at::Tensor logits = model_.forward(inputs);
-  const at::Tensor wanted =
-      batch.other_targets.empty()
-          ? targets
-          : soft_targets_of(batch, logits.size(1), options_.device)
-                .narrow(0, begin, targets.size(0));
+  const at::Tensor wanted = batch.other_targets.empty()
+                                ? targets
+                                : soft_targets_of(batch, logits.size(1), options_.device)
+                                      .narrow(0, begin, targets.size(0));
   const at::Tensor loss =
       at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Sum, -100, label_smoothing_);
   {

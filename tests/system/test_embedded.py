@@ -47,6 +47,24 @@ class Embedded(MusherTest):
         self.assert_same_weights(self.weights(first), self.weights(again))
         self.assert_other_weights(self.weights(first), self.weights(other))
 
+    def test_fine_tunes_a_head_on_a_frozen_backbone(self):
+        model = {"model": "resnet18", "image_size": 32}
+        first, _ = self.train(self.job("first", epochs=1, **model))
+        backbone = self.artifact(first) / "model.safetensors"
+        job = self.job("tuned", epochs=2, **model, initial_weights=f"file://{backbone}", initial_weights_match="by_name",
+                       head_widths=16, freeze_backbone="true", optimizer="adam", learning_rate=0.01)
+        second, progress = self.train(job, "--workers", 2)
+        self.assertRegex(progress, r"initial weights file://\S+: 120 of the model's 124 tensors taken; missing: fc.0.weight, "
+                                   r"fc.0.bias, fc.2.weight, fc.2.bias; superfluous: fc.bias, fc.weight")
+        before, after = self.weights(first), self.weights(second)
+        for name in before:
+            if not name.startswith("fc."):
+                self.assertEqual(before[name].tobytes(), after[name].tobytes(), name)
+        self.assertEqual(after["fc.0.weight"].shape, (16, 512))
+        strict = self.job("strict", **model, initial_weights=f"file://{backbone}", head_widths=16)
+        description, _ = self.train(strict, code=1)
+        self.assertIn("missing: fc.0.weight", description["FailureReason"])
+
     def test_another_number_of_workers_differs_by_rounding_alone(self):
         one, _ = self.train(self.job("one"), "--workers", 1)
         four, _ = self.train(self.job("four"), "--workers", 4)

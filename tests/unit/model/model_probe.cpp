@@ -1,5 +1,5 @@
 // What a network gives for inputs from a file, for comparison with PyTorch's own:
-//   model_probe MODEL CLASSES FOLDER [weights.safetensors]
+//   model_probe MODEL CLASSES FOLDER [WEIGHTS]
 // reads FOLDER/inputs.safetensors (`inputs`, `targets`) and writes FOLDER/outputs.safetensors:
 // `evaluation` and `training` logits, gradients of the mean cross-entropy as `gradient.<name>`,
 // buffers after it as `buffer.<name>`, and the initial `parameter.<name>`; and FOLDER/model.tar.gz.
@@ -20,10 +20,11 @@ namespace {
 
 using namespace musher;
 
-Safetensors read(const std::string& path) {
+Safetensors read(const std::string& path, bool any_form = false) {
   std::ifstream file(path, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
-  return from_safetensors(std::as_bytes(std::span(text)), path);
+  const auto bytes = std::as_bytes(std::span(text));
+  return any_form ? read_weights(bytes, path) : from_safetensors(bytes, path);
 }
 
 void probe(const std::string& name, std::int64_t classes, const std::string& folder,
@@ -33,7 +34,7 @@ void probe(const std::string& name, std::int64_t classes, const std::string& fol
   const auto shape = inputs.sizes().slice(1).vec();
   const auto model =
       make_model({.name = name, .classes = classes, .input_shape = shape, .seed = 1});
-  if (weights) load_weights(*model, read(weights), weights);
+  if (weights) load_weights(*model, read(weights, /*any_form=*/true), weights);
 
   NamedTensors results;
   for (const auto& [key, tensor] : model->parameters())

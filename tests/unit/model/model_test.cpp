@@ -47,6 +47,30 @@ Safetensors state(Model& model) {
   return result;
 }
 
+TEST(LoadWeights, ByNameTakesWhatThereIsAndSaysWhatNot) {
+  const auto other =
+      make_model({.name = "resnet18", .classes = 7, .input_shape = {1, 28, 28}, .seed = 5});
+  const auto model = make_model(small("resnet18"));
+  const Safetensors before = state(*model);
+  Safetensors weights = state(*other);
+  weights.tensors["left"] = at::zeros({1});
+  expect_error(ErrorCode::kInvalidArgument, {"file", "fc.weight is Float [7,512]", "left"},
+               [&] { load_weights(*model, weights, "file"); });
+  const std::string report = load_weights(*model, weights, "file", WeightMatch::kByName);
+  EXPECT_EQ(report,
+            "file: 120 of the model's 122 tensors taken; of another shape or dtype: fc.weight is "
+            "Float [7,512] and should be Float [10,512], fc.bias is Float [7] and should be Float "
+            "[10]; superfluous: left");
+  for (const auto& [name, tensor] : state(*model).tensors) {
+    const auto& from = name.starts_with("fc.") ? before : weights;
+    EXPECT_TRUE(tensor.equal(from.tensors.at(name))) << name;
+  }
+  Safetensors nothing;
+  nothing.tensors["left"] = at::zeros({1});
+  expect_error(ErrorCode::kInvalidArgument, {"file does not fit the model"},
+               [&] { load_weights(*model, nothing, "file", WeightMatch::kByName); });
+}
+
 class EachModel : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Model, EachModel,
                          testing::Values("convnet", "multilayer_perceptron",
@@ -56,6 +80,23 @@ INSTANTIATE_TEST_SUITE_P(Model, EachModel,
                            for (auto& c : name) c = c == ':' ? '_' : c;
                            return name;
                          });
+
+TEST_P(EachModel, AFrozenBackboneStaysAsItIsAndTheHeadLearns) {
+  const auto model = make_model(small(GetParam()));
+  const Safetensors before = state(*model);
+  model->freeze_backbone();
+  model->train(true);
+  model->forward(at::randn({4, 1, 28, 28})).sum().backward();
+  std::size_t learning = 0;
+  for (const auto& [name, parameter] : model->parameters()) {
+    EXPECT_EQ(parameter.grad().defined(), parameter.requires_grad()) << name;
+    learning += parameter.requires_grad() ? 1 : 0;
+  }
+  EXPECT_GE(learning, 2U);
+  EXPECT_LT(learning, model->parameters().size());
+  for (const auto& [name, buffer] : model->buffers())
+    EXPECT_TRUE(buffer.equal(before.tensors.at(name))) << name;
+}
 
 TEST_P(EachModel, EveryRankStartsFromTheSameWeightsWhateverLibTorchDrewBefore) {
   const auto first = make_model(small(GetParam()));

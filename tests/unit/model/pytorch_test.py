@@ -145,6 +145,29 @@ class PyTorch(unittest.TestCase):
         self.compare("convnet", convnet(), torch.randn(4, 1, 28, 28), 10)
         self.compare("multilayer_perceptron:64,32", perceptron(), torch.randn(4, 1, 28, 28), 10)
 
+    def test_weights_come_as_torchscript_too(self):
+        net, inputs = torchvision.models.resnet18(num_classes=5), torch.randn(4, 3, 32, 32)
+        weights = self.folder / "weights.pt"
+        torch.jit.script(net).save(str(weights))
+        self.probe("resnet18", inputs, 5, weights)
+        ours = self.outputs()
+        for name, parameter in net.named_parameters():
+            self.assertTrue(torch.equal(ours["parameter." + name], parameter), name)
+        self.assert_close(ours["evaluation"], net.eval()(inputs).detach(), "logits, and so buffers")
+        weights.write_bytes(weights.read_bytes()[:-200])
+        self.probe("resnet18", inputs, 5, weights)
+        self.assertIn(f"{weights} can't be read as weights", self.done.stderr)
+
+    def test_pickles_are_refused_in_one_line(self):
+        weights = self.folder / "weights.pth"
+        for zipped in (True, False):
+            torch.save(convnet().state_dict(), weights, _use_new_zipfile_serialization=zipped)
+            self.probe("convnet", torch.randn(2, 1, 28, 28), 10, weights)
+            self.assertEqual(self.done.returncode, 2, self.done.stderr)
+            self.assertEqual(self.done.stderr.count("\n"), 1, self.done.stderr)
+            self.assertIn(f"{weights} is a pickle", self.done.stderr)
+            self.assertIn("safetensors.torch.save_file()", self.done.stderr)
+
     def test_initial_weights_are_distributed_as_torchvisions(self):
         self.probe("resnet50", torch.randn(2, 3, 32, 32), 1000)
         ours = self.outputs()

@@ -9,6 +9,7 @@ import unittest
 
 import safetensors.torch
 import torch
+import torchvision
 from torch import nn
 
 PROBE = ""
@@ -231,6 +232,28 @@ class Average(TrainingTest):
         self.assert_same(ours | {name.removeprefix("average."): tensor for name, tensor in ours.items()
                                  if name.startswith("average.")}, (rates, averages))
         self.assertGreater((averages[-1]["1.weight"] - weights[-1]["1.weight"]).abs().max().item(), 1e-2)
+
+
+class FineTuning(TrainingTest):
+    def test_the_head_alone_learns(self):
+        self.net = torchvision.models.resnet18(num_classes=CLASSES)
+        self.net.fc = nn.Sequential(nn.Linear(512, 16), nn.ReLU(), nn.Linear(16, CLASSES))
+        self.batches = [(torch.randn(BATCH, 3, 32, 32), targets) for _, targets in self.batches]
+        start = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
+        ours = self.probe("resnet18", optimizer="adam", learning_rate=0.001, head_widths=16, freeze_backbone="true")
+        self.net.eval()
+        self.net.train = lambda: None
+        for name, parameter in self.net.named_parameters():
+            parameter.requires_grad_(name.startswith("fc."))
+        rates, weights = self.train(torch.optim.Adam(self.net.fc.parameters(), 0.001))
+        for step in range(STEPS):
+            for name, tensor in start.items():
+                if name.startswith("fc."):
+                    error = (ours[f"{step}.{name}"] - weights[step][name]).abs().max().item()
+                    self.assertLess(error, 1e-5, f"{name} after step {step}")
+                else:
+                    self.assertTrue(torch.equal(ours[f"{step}.{name}"], tensor), f"{name} after step {step}")
+        self.assertGreater((ours["9.fc.2.weight"] - start["fc.2.weight"]).abs().max().item(), 1e-3)
 
 
 class Schedules(TrainingTest):

@@ -93,9 +93,13 @@ void probe(const std::string& name, const std::string& folder, std::uint64_t ste
   const Safetensors batches = read(folder + "/batches.safetensors");
   const std::uint64_t steps = batches.tensors.size() / 2;
   const auto shape = batches.tensors.at("inputs.0").sizes().slice(1).vec();
-  const auto model = make_model(
-      {.name = name, .classes = hyper.num_classes, .input_shape = shape, .seed = hyper.seed});
+  const auto model = make_model({.name = name,
+                                 .classes = hyper.num_classes,
+                                 .input_shape = shape,
+                                 .seed = hyper.seed,
+                                 .head_widths = hyper.head_widths});
   load_weights(*model, read(folder + "/weights.safetensors"), folder + "/weights.safetensors");
+  if (hyper.freeze_backbone) model->freeze_backbone();
   TrainingStep training(*model, hyper, {});
   Alone collective;
 
