@@ -116,7 +116,7 @@ class Life(CoordinatorTest):
         self.assertEqual(follow.wait(timeout=60), 0)
         self.assertIn("Completed", follow.stdout_path.read_text().splitlines()[-1])
 
-    def test_a_flood_of_output_fills_neither_memory_nor_disk(self):
+    def test_a_flood_of_output_fills_neither_the_coordinators_memory_nor_the_disk(self):
         size = int(os.environ.get("MUSHER_TEST_FLOOD", 240 << 20))
         daemon = self.serve()
         memory = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{daemon.pid}/status").read_text())[1]) << 10
