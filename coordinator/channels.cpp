@@ -6,6 +6,7 @@
 
 #include "common/checksum.h"
 #include "common/error.h"
+#include "dataset/object_list.h"
 #include "dataset/sources.h"
 #include "storage/object_store.h"
 
@@ -21,25 +22,56 @@ void keep_newest(Map& map) {
   while (map.size() > kEpochsKept) map.erase(map.begin());
 }
 
+/// The whole object at `uri`: its folder opened as a store.
+std::string read_text(const Uri& uri, const StorageConfig& storage) {
+  const std::size_t slash = uri.path.rfind('/');
+  Uri folder = uri;
+  folder.path = slash == std::string::npos ? "" : uri.path.substr(0, slash);
+  const auto bytes = open_store(folder, storage)
+                         ->read(slash == std::string::npos ? uri.path : uri.path.substr(slash + 1));
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+ChannelManifest manifest_of(const Channel& channel, const StorageConfig& storage,
+                            const ManifestOptions& options) {
+  switch (channel.type) {
+    case Channel::Type::kManifestFile: {
+      const ObjectList list =
+          parse_manifest_file(read_text(channel.uri, storage), channel.uri.str());
+      return {list.root.str(), listed_manifest(*open_store(list.root, storage), list, options)};
+    }
+    case Channel::Type::kAugmentedManifestFile: {
+      const LabelledObjects labelled = parse_augmented_manifest(
+          read_text(channel.uri, storage), channel.uri.str(), channel.attributes);
+      const Uri& root = labelled.objects.root;
+      return {root.str(), labelled_manifest(*open_store(root, storage), labelled, options)};
+    }
+    case Channel::Type::kPrefix:
+      break;
+  }
+  return {channel.uri.str(), make_manifest(*open_store(channel.uri, storage), options)};
+}
+
 std::unique_ptr<const ChannelData> prepare(const Channel& channel, const StorageConfig& storage,
                                            const std::filesystem::path& folder,
                                            const ManifestOptions& options) {
   const std::filesystem::path file = folder / ("manifest-" + channel.name);
-  if (auto kept = load_manifest(file)) {
-    return std::make_unique<ChannelData>(channel.name, channel.uri.str(), std::move(*kept));
+  std::optional<ChannelManifest> kept = load_manifest(file);
+  if (!kept) {
+    kept = manifest_of(channel, storage, options);
+    save_manifest(file, *kept);
   }
-  const auto store = open_store(channel.uri, storage);
-  Manifest manifest = make_manifest(*store, options);
-  save_manifest(file, manifest);
-  return std::make_unique<ChannelData>(channel.name, channel.uri.str(), std::move(manifest));
+  return std::make_unique<ChannelData>(channel.name, kept->root, std::move(kept->manifest),
+                                       channel.sharded);
 }
 
 }  // namespace
 
-ChannelData::ChannelData(std::string name, std::string uri, Manifest manifest)
+ChannelData::ChannelData(std::string name, std::string uri, Manifest manifest, bool sharded)
     : name_(std::move(name)),
       uri_(std::move(uri)),
       manifest_(std::move(manifest)),
+      sharded_(sharded),
       window_(window_samples(manifest_.samples(), manifest_.bytes())),
       fingerprint_(manifest_.fingerprint()) {}
 
@@ -58,12 +90,15 @@ Digest ChannelData::digest(std::uint64_t epoch) const {
 
 std::shared_ptr<const std::vector<std::vector<Run>>> ChannelData::runs(
     const DealOptions& options) const {
+  // ShardedByS3Key: every epoch is dealt as the first one; its windows are shuffled anew.
+  DealOptions deal_options = options;
+  if (sharded_) deal_options.epoch = 0;
   const std::lock_guard lock(mutex_);
-  auto& runs = runs_[options.epoch];
+  auto& runs = runs_[deal_options.epoch];
   if (!runs) {
     std::vector<std::uint64_t> shard_samples;
     for (const ShardInfo& shard : manifest_.shards()) shard_samples.push_back(shard.samples);
-    runs = std::make_shared<std::vector<std::vector<Run>>>(deal(shard_samples, options));
+    runs = std::make_shared<std::vector<std::vector<Run>>>(deal(shard_samples, deal_options));
   }
   auto result = runs;
   keep_newest(runs_);
@@ -99,8 +134,10 @@ JobChannels prepare_channels(const Job& job, const StorageConfig& storage,
   return channels;
 }
 
-void save_manifest(const std::filesystem::path& file, const Manifest& manifest) {
-  nlohmann::json header = {{"format", kFormat}, {"classes", manifest.classes()}};
+void save_manifest(const std::filesystem::path& file, const ChannelManifest& channel) {
+  const Manifest& manifest = channel.manifest;
+  nlohmann::json header = {
+      {"format", kFormat}, {"root", channel.root}, {"classes", manifest.classes()}};
   nlohmann::json& blocks = header["blocks"] = nlohmann::json::array();
   for (std::size_t i = 0; i < manifest.shards().size(); ++i) {
     const auto block = manifest.block(i);
@@ -121,14 +158,16 @@ void save_manifest(const std::filesystem::path& file, const Manifest& manifest) 
   std::filesystem::rename(unfinished, file);
 }
 
-std::optional<Manifest> load_manifest(const std::filesystem::path& file) {
+std::optional<ChannelManifest> load_manifest(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
   if (!in) return std::nullopt;
   const auto damaged = [&] { return Error(ErrorCode::kDataLoss, file.string() + " is damaged"); };
   std::string line;
   std::getline(in, line);
   const auto header = nlohmann::json::parse(line, nullptr, false);
-  if (header.is_discarded() || header.value("format", "") != kFormat) throw damaged();
+  if (header.is_discarded() || header.value("format", "") != kFormat || !header.contains("root")) {
+    throw damaged();
+  }
   Manifest manifest(header.at("classes").get<std::vector<std::string>>());
   for (const auto& entry : header.at("blocks")) {
     std::vector<std::byte> block(entry.at(0).get<std::size_t>());
@@ -136,7 +175,7 @@ std::optional<Manifest> load_manifest(const std::filesystem::path& file) {
     if (!in || hex64(hash64(std::span<const std::byte>(block))) != entry.at(1)) throw damaged();
     manifest.add_shard(decode_shard(block));
   }
-  return manifest;
+  return ChannelManifest{header.at("root").get<std::string>(), std::move(manifest)};
 }
 
 }  // namespace musher

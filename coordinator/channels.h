@@ -20,7 +20,8 @@ namespace musher {
 /// A channel of a job: its manifest, and what follows from it. Thread-safe.
 class ChannelData {
  public:
-  ChannelData(std::string name, std::string uri, Manifest manifest);
+  /// `uri`: what the manifest's objects are relative to. `sharded`: see Channel.
+  ChannelData(std::string name, std::string uri, Manifest manifest, bool sharded = false);
 
   const std::string& name() const { return name_; }
   const std::string& uri() const { return uri_; }
@@ -37,6 +38,7 @@ class ChannelData {
   std::string name_;
   std::string uri_;
   Manifest manifest_;
+  bool sharded_;
   std::uint64_t window_;
   std::uint64_t fingerprint_;
 
@@ -62,10 +64,16 @@ JobChannels prepare_channels(const Job& job, const StorageConfig& storage,
                              const std::filesystem::path& cache_folder,
                              const std::function<void(const std::string&)>& notice);
 
-/// A manifest in a file: a line of JSON (`format` "musher-manifest-1", classes, bytes and checksum
-/// of each shard's block), then the blocks. load is nullopt where there is no such file, kDataLoss
-/// where it is damaged.
-void save_manifest(const std::filesystem::path& file, const Manifest& manifest);
-std::optional<Manifest> load_manifest(const std::filesystem::path& file);
+/// A channel's manifest and what its objects are relative to.
+struct ChannelManifest {
+  std::string root;
+  Manifest manifest;
+};
+
+/// A manifest in a file: a line of JSON (`format` "musher-manifest-1", root, classes, bytes and
+/// checksum of each shard's block), then the blocks. load is nullopt where there is no such file,
+/// kDataLoss where it is damaged.
+void save_manifest(const std::filesystem::path& file, const ChannelManifest& channel);
+std::optional<ChannelManifest> load_manifest(const std::filesystem::path& file);
 
 }  // namespace musher

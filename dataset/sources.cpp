@@ -60,17 +60,13 @@ void Listing::add(ObjectInfo&& object) {
   }
 }
 
-Listing list_channel(ObjectStore& store) {
-  Listing listing;
-  store.list("", [&](std::vector<ObjectInfo> page) {
-    for (ObjectInfo& object : page) listing.add(std::move(object));
-  });
+/// To be called when all is added.
+void finish(Listing& listing) {
   std::ranges::sort(listing.tars, {}, &ObjectInfo::key);
   if (!listing.tars.empty()) {
     listing.loose_images += listing.folder.images();
     listing.folder.clear();
   }
-  return listing;
 }
 
 /// The classes.txt beside the first tar, else the one at the root.
@@ -122,10 +118,8 @@ void notice_omissions(const ManifestOptions& options, const std::string& root,
                           root, found));
 }
 
-}  // namespace
-
-Manifest make_manifest(ObjectStore& store, const ManifestOptions& options) {
-  Listing listing = list_channel(store);
+Manifest manifest_of(ObjectStore& store, Listing listing, const ManifestOptions& options) {
+  finish(listing);
   const std::string root = store.root().str();
   if (listing.tars.empty() && listing.folder.empty()) no_sample(root, listing);
   notice_omissions(options, root, listing);
@@ -133,6 +127,23 @@ Manifest make_manifest(ObjectStore& store, const ManifestOptions& options) {
   Manifest manifest = webdataset_manifest(store, listing.tars, names_beside(listing), options);
   if (manifest.samples() == 0) no_sample(root, listing);
   return manifest;
+}
+
+}  // namespace
+
+Manifest make_manifest(ObjectStore& store, const ManifestOptions& options) {
+  Listing listing;
+  store.list("", [&](std::vector<ObjectInfo> page) {
+    for (ObjectInfo& object : page) listing.add(std::move(object));
+  });
+  return manifest_of(store, std::move(listing), options);
+}
+
+Manifest make_manifest(ObjectStore& store, const ManifestOptions& options,
+                       std::vector<ObjectInfo> objects) {
+  Listing listing;
+  for (ObjectInfo& object : objects) listing.add(std::move(object));
+  return manifest_of(store, std::move(listing), options);
 }
 
 }  // namespace musher

@@ -43,4 +43,8 @@ struct ManifestOptions {
 /// Throws kNotFound for a prefix without a sample, naming the URI and what was looked for.
 Manifest make_manifest(ObjectStore& store, const ManifestOptions& options);
 
+/// Of these objects alone, without listing the store.
+Manifest make_manifest(ObjectStore& store, const ManifestOptions& options,
+                       std::vector<ObjectInfo> objects);
+
 }  // namespace musher

@@ -47,8 +47,6 @@ const std::map<std::string, Row>& table() {
        {Fate::kRefused, "mount the file system and write file:///folder as the S3Uri"}},
       {"InputDataConfig[].DataSource.DatasetSource",
        {Fate::kRefused, "name the data by its S3Uri"}},
-      {"InputDataConfig[].DataSource.S3DataSource.AttributeNames",
-       {Fate::kRefused, "it belongs to AugmentedManifestFile, which is not offered"}},
       {"InputDataConfig[].DataSource.S3DataSource.InstanceGroupNames",
        {Fate::kRefused, "all hosts of a job are alike"}},
       {"InputDataConfig[].DataSource.S3DataSource.ModelAccessConfig",

@@ -15,6 +15,11 @@ namespace musher {
 struct Channel {
   std::string name;
   Uri uri;
+  /// What `uri` is: the folder of the data, or a file that names them (dataset/object_list.h).
+  enum class Type { kPrefix, kManifestFile, kAugmentedManifestFile };
+  Type type = Type::kPrefix;
+  std::vector<std::string> attributes;  ///< of kAugmentedManifestFile: the image's URI, its class
+  bool sharded = false;  ///< ShardedByS3Key: a virtual worker has the same samples in every epoch
   std::optional<std::int64_t> shuffle_seed;  ///< ShuffleConfig.Seed; otherwise the job's seed
 };
 

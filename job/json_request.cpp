@@ -108,6 +108,14 @@ class Reader {
     for (std::size_t i = 0; i < value.size(); ++i) {
       const std::string at = fmt::format("{}[{}]", path, i);
       result_.order.push_back(at);
+      if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+        if (!value[i].is_string()) {
+          error(at, fmt::format("must be a string, not {}", kind(value[i])));
+          continue;
+        }
+        message.GetReflection()->AddString(&message, &field, value[i].get<std::string>());
+        continue;
+      }
       this->message(value[i], *message.GetReflection()->AddMessage(&message, &field), at);
     }
   }

@@ -141,6 +141,8 @@ class Walk {
           {path, fmt::format("must have {}, not {}", range_words(*limit, " entries"), size)});
     }
     for (int i = 0; i < size; ++i) {
+      if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE)
+        break;  // no limits but their number
       const Message& entry = reflection.GetRepeatedMessage(message, &field, i);
       if (field.is_map()) {
         map_entry(entry, path);

@@ -102,21 +102,30 @@ class Validation {
     if (!channel.data_source().has_s3_data_source()) return std::nullopt;  // said by the limits
     const auto& source = channel.data_source().s3_data_source();
     const std::string at = path + ".DataSource.S3DataSource";
-    const auto type = source.s3_data_type();
-    if (type != v1::S3DataSource::DATA_TYPE_UNSPECIFIED && type != v1::S3DataSource::S3Prefix) {
-      error(at + ".S3DataType", fmt::format("{} is not offered; write S3Prefix",
-                                            v1::S3DataSource::DataType_Name(type)));
-    }
-    if (source.s3_data_distribution_type() == v1::S3DataSource::ShardedByS3Key) {
-      error(at + ".S3DataDistributionType",
-            "ShardedByS3Key is not offered: Musher deals the samples of every epoch to the ranks "
-            "itself; write "
-            "FullyReplicated or leave it out");
-    }
+    data_type(source, at, result);
+    result.sharded = source.s3_data_distribution_type() == v1::S3DataSource::ShardedByS3Key;
     const std::optional<Uri> parsed = uri(source.s3_uri(), at + ".S3Uri");
     if (!parsed) return std::nullopt;
     result.uri = *parsed;
     return result;
+  }
+
+  void data_type(const v1::S3DataSource& source, const std::string& at, Channel& result) {
+    const bool augmented = source.s3_data_type() == v1::S3DataSource::AugmentedManifestFile;
+    if (source.s3_data_type() == v1::S3DataSource::ManifestFile) {
+      result.type = Channel::Type::kManifestFile;
+    }
+    if (augmented) result.type = Channel::Type::kAugmentedManifestFile;
+    const auto& names = source.attribute_names();
+    result.attributes.assign(names.begin(), names.end());
+    if (augmented && names.size() != 2) {
+      error(at + ".AttributeNames",
+            fmt::format("must be two names: of what holds an image's URI and of what holds its "
+                        "class, e.g. [\"source-ref\", \"class\"], not {}",
+                        names.size()));
+    } else if (!augmented && !names.empty()) {
+      error(at + ".AttributeNames", "is there only with S3DataType: AugmentedManifestFile");
+    }
   }
 
   void locations() {

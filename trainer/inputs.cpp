@@ -47,7 +47,7 @@ PipelineOptions pipeline_options(const Membership& membership, const ChannelSumm
 Inputs::Inputs(const Membership& membership, CoordinatorClient& client,
                const decltype(PipelineOptions::at_point)& at_point)
     : client_(client),
-      train_store_(open_store(membership.job.train.uri, membership.storage)),
+      train_store_(open_store(Uri::parse(membership.train.uri), membership.storage)),
       train_decoder_(make_image_decoder(train_transform(membership.job.hyperparameters))),
       train_options_(pipeline_options(membership, membership.train)) {
   train_options_.at_point = at_point;
@@ -57,7 +57,7 @@ Inputs::Inputs(const Membership& membership, CoordinatorClient& client,
     train_options_.deal.seed = static_cast<std::uint64_t>(*seed);
   }
   if (!membership.validation) return;
-  validation_store_ = open_store(membership.job.validation->uri, membership.storage);
+  validation_store_ = open_store(Uri::parse(membership.validation->uri), membership.storage);
   validation_decoder_ = make_image_decoder(evaluation_transform(membership.job.hyperparameters));
   validation_options_ = pipeline_options(membership, *membership.validation);
   validation_options_.deal.shuffle = false;

@@ -26,18 +26,19 @@ Manifest some_manifest() {
 TEST(ManifestFile, ComesBackAsItWas) {
   const TemporaryFolder folder("musher-test");
   const Manifest manifest = some_manifest();
-  save_manifest(folder.path() / "m", manifest);
+  save_manifest(folder.path() / "m", {"s3://bucket/data", manifest});
   const auto loaded = load_manifest(folder.path() / "m");
   ASSERT_TRUE(loaded);
-  EXPECT_EQ(loaded->fingerprint(), manifest.fingerprint());
-  EXPECT_EQ(loaded->classes(), manifest.classes());
+  EXPECT_EQ(loaded->manifest.fingerprint(), manifest.fingerprint());
+  EXPECT_EQ(loaded->manifest.classes(), manifest.classes());
+  EXPECT_EQ(loaded->root, "s3://bucket/data");
   EXPECT_FALSE(load_manifest(folder.path() / "none"));
 }
 
 TEST(ManifestFile, DamageAnywhereIsFound) {
   const TemporaryFolder folder("musher-test");
   const auto path = folder.path() / "m";
-  save_manifest(path, some_manifest());
+  save_manifest(path, {"s3://bucket/data", some_manifest()});
   std::ifstream in(path, std::ios::binary);
   const std::string whole((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   const std::size_t blocks = whole.find('\n') + 1;
@@ -49,6 +50,20 @@ TEST(ManifestFile, DamageAnywhereIsFound) {
   }
   std::ofstream(path, std::ios::binary) << whole.substr(0, whole.size() - 1);
   EXPECT_THROW(load_manifest(path), Error);
+}
+
+TEST(ShardedByKey, AVirtualWorkerKeepsItsSamples) {
+  const ChannelData replicated("train", "s3://bucket/data", some_manifest());
+  const ChannelData sharded("train", "s3://bucket/data", some_manifest(), /*sharded=*/true);
+  const DealOptions first = {.seed = 3, .epoch = 0, .virtual_workers = 4, .window = 4};
+  int moved = 0;
+  for (std::uint64_t epoch = 1; epoch < 6; ++epoch) {
+    DealOptions later = first;
+    later.epoch = epoch;
+    EXPECT_EQ(*sharded.runs(later), *sharded.runs(first));
+    moved += *replicated.runs(later) == *replicated.runs(first) ? 0 : 1;
+  }
+  EXPECT_GT(moved, 0);
 }
 
 }  // namespace

@@ -159,6 +159,9 @@ class SageMakersFields(unittest.TestCase):
                     definition.setdefault("Regex", "(x)")
                 if "Tags" in job:
                     job["Tags"][0].setdefault("Key", "k")
+                if path.endswith("AttributeNames"):
+                    job["InputDataConfig"][0]["DataSource"]["S3DataSource"] |= {
+                        "S3DataType": "AugmentedManifestFile", "AttributeNames": ["source-ref", "class"]}
                 if path in ("EnableManagedSpotTraining", "StoppingCondition.MaxWaitTimeInSeconds"):
                     job["EnableManagedSpotTraining"] = True
                     job["StoppingCondition"] = {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60}
