@@ -75,6 +75,7 @@ class Reader {
 
   void unknown(const Descriptor& descriptor, const std::string& name, const std::string& path) {
     std::vector<std::string> known;
+    known.reserve(static_cast<std::size_t>(descriptor.field_count()));
     for (int i = 0; i < descriptor.field_count(); ++i)
       known.push_back(descriptor.field(i)->json_name());
     error(path, "is not a known field" + suggestion(name, known));

@@ -14,6 +14,8 @@
 namespace musher {
 namespace {
 
+constexpr std::int64_t kDays28 = 28 * std::int64_t{86'400};  // in seconds
+
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
@@ -68,8 +70,8 @@ const Table& table() {
       {"ResourceConfig.instance_count", {1, 10'000}},
       {"ResourceConfig.volume_size_in_gb", {1, 1'000'000}},
       {"ResourceConfig.keep_alive_period_in_seconds", {0, 21'600}},
-      {"StoppingCondition.max_pending_time_in_seconds", {1800, 28 * 86'400}},
-      {"StoppingCondition.max_runtime_in_seconds", {1, 28 * 86'400}},
+      {"StoppingCondition.max_pending_time_in_seconds", {1800, kDays28}},
+      {"StoppingCondition.max_runtime_in_seconds", {1, kDays28}},
       {"StoppingCondition.max_wait_time_in_seconds", {1, std::numeric_limits<std::int32_t>::max()}},
       {"CheckpointConfig.s3_uri", {1, 1024, true}},
       {"CheckpointConfig.local_path", {0, 4096}},

@@ -372,7 +372,8 @@ class Validation {
           fmt::format("must have the smaller number first, not {}, {}", interval[0], interval[1]));
   }
 
-  void fill(std::vector<double>& values, const std::string& name, std::vector<double> standard) {
+  void fill(std::vector<double>& values, const std::string& name,
+            const std::vector<double>& standard) {
     if (values.empty()) values = standard;
     if (values.size() != standard.size()) {
       error("HyperParameters." + name,

@@ -5,7 +5,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <ranges>
 #include <set>
 #include <string>
 #include <utility>
@@ -31,8 +30,8 @@ class MemoryStore : public ObjectStore {
     std::vector<ObjectInfo> found;
     {
       const std::lock_guard lock(mutex_);
-      for (const auto& [key, object] : objects_ | std::views::reverse) {
-        if (below(prefix, key)) found.push_back(info(key, object));
+      for (auto entry = objects_.rbegin(); entry != objects_.rend(); ++entry) {
+        if (below(prefix, entry->first)) found.push_back(info(entry->first, entry->second));
       }
     }
     for (std::size_t begin = 0; begin < found.size(); begin += page_size) {

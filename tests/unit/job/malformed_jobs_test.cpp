@@ -9,7 +9,6 @@ namespace musher {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using testing::AllOf;
 using testing::HasSubstr;
 
 struct Wrong {
