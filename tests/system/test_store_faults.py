@@ -99,7 +99,7 @@ class StoreFaults(MusherTest):
         refusal = {}
         proxy = self.start_proxy(script=lambda request: refusal.get("answer") if request.method in ("PUT", "POST")
                                  and "/checkpoints/" in request.path else None)
-        training = self.start(self.job("full", epochs=100_000))
+        training = self.start(self.job("full", epochs=100_000, learning_rate=0.001))
         self.wait_until(self.manifests, LIMIT, "a checkpoint stands")
         refusal["answer"] = FULL
         self.stop_once_told(training, r"checkpoint of step \d+: slice \d of 2 was not written, the checkpoint before stays: "
@@ -113,7 +113,7 @@ class StoreFaults(MusherTest):
         if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", disk], capture_output=True).returncode != 0:
             self.skipTest("only root may make a disk of its own")
         self.addCleanup(subprocess.run, ["umount", disk], check=True)
-        training = self.start(self.job("disk", epochs=100_000, checkpoints=f"file://{disk}"))
+        training = self.start(self.job("disk", epochs=100_000, learning_rate=0.001, checkpoints=f"file://{disk}"))
 
         def manifests():
             return sorted(disk.glob("*/manifest.json"))
