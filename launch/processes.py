@@ -29,17 +29,24 @@ class Interrupted(BaseException):
 
 
 def raise_on_signals():
-    """From here on SIGINT, SIGTERM and SIGHUP raise Interrupted in the main thread."""
-    def handler(number, _frame):
-        raise Interrupted(number)
+    """From here on SIGINT, SIGTERM and SIGHUP raise Interrupted in the main thread; again every two seconds until
+    ignore_signals(), for an exception that is raised in a finalizer or a callback is lost."""
+    came = []
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    def handler(number, _frame):
+        if number != signal.SIGALRM:
+            came.append(number)
+        signal.setitimer(signal.ITIMER_REAL, 2)
+        raise Interrupted(came[0])
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, handler)
 
 
 def ignore_signals():
     """While cleaning up: it is bounded, and a second Ctrl-C would leave things behind."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
 
 

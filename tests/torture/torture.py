@@ -235,6 +235,9 @@ def one_run(seed, number, counts):
         print(f"run {number}: {chosen['workers']} ranks, {len(chosen['blows'])} blows, {chosen['ending']}; {lines[-1].strip()}",
               flush=True)
         return True
+    except processes.Interrupted:
+        processes.ignore_signals()
+        raise
     except Exception as error:
         if not isinstance(error, Failed):
             say(traceback.format_exc())
