@@ -8,28 +8,19 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <signal.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/checksum.h"
 #include "coordinator/checkpoints.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/random_token.h"
 #include "launch/mpirun.h"
 #include "storage/object_store.h"
 
 namespace musher {
 
 namespace {
-
-/// 128 bits.
-std::string random_token() {
-  std::array<unsigned char, 16> bytes{};
-  if (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
-    throw Error(ErrorCode::kInternal, "the kernel gives no random bytes");
-  }
-  return fmt::format("{:02x}", fmt::join(bytes, ""));
-}
 
 void write_secret(const std::filesystem::path& path, const std::string& text) {
   const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));

@@ -3,28 +3,19 @@
 #include <iostream>
 
 #include <pwd.h>
-#include <sys/random.h>
 #include <unistd.h>
 
-#include "common/checksum.h"
 #include "common/deadline.h"
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/follow.h"
 #include "coordinator/job_file.h"
+#include "coordinator/random_token.h"
 
 namespace musher::cli {
 
 namespace {
 
 constexpr auto kPatience = std::chrono::seconds(60);  // for an answer that was cut off
-
-std::string random_token() {
-  std::array<std::uint64_t, 2> bits{};
-  if (::getrandom(bits.data(), sizeof bits, 0) != static_cast<ssize_t>(sizeof bits)) {
-    throw Error(ErrorCode::kInternal, "the kernel gives no random bytes");
-  }
-  return hex64(bits[0]) + hex64(bits[1]);
-}
 
 std::string own_name() {
   const passwd* user = ::getpwuid(::geteuid());
