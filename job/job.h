@@ -27,8 +27,8 @@ enum class OptimizerKind { kSgd, kAdam, kAdamW, kLamb, kLars };
 enum class ScheduleKind { kConstant, kCosine, kLinear, kStep, kOneCycle };
 enum class Augmentation { kNone, kFlip, kCropFlip, kRandomResizedCrop };
 
-/// SageMaker's string map, typed and range-checked. A key that is not here is an error; the table
-/// in hyperparameters.cpp is the one place that knows names, types, ranges, defaults and help.
+/// SageMaker's string map, typed and range-checked. A key not here is an error; the table in
+/// hyperparameters_<topic>.cpp is the one place that knows names, types, ranges, defaults and help.
 struct Hyperparameters {
   std::string model = "resnet50";  ///< convnet, multilayer_perceptron, resnet18/34/50, or the URI
                                    ///< of a TorchScript file

@@ -1,0 +1,68 @@
+#include <limits>
+
+#include "job/hyperparameter_entry.h"
+
+namespace musher {
+
+using namespace hyperparameter_table;
+
+namespace {
+
+Entry virtual_workers() {
+  Entry entry =
+      whole<std::int64_t>("virtual_workers", &Hyperparameters::virtual_workers, 1, 1'000'000,
+                          "V: the data streams that each epoch is dealt to; divides batch_size, "
+                          "and is at least the number of ranks. The "
+                          "batches depend on it, so keep it when you resume");
+  entry.standard = "the smallest divisor of batch_size from max(8, ranks) on";
+  return entry;
+}
+
+}  // namespace
+
+std::vector<HyperparameterEntry> training_hyperparameters() {
+  constexpr std::int64_t kMany = 1'000'000'000;
+  return {
+      whole<std::int64_t>("epochs", &H::epochs, 1, 100'000,
+                          "how often the train channel is gone through"),
+      whole<std::int64_t>("batch_size", &H::batch_size, 1, 10'000'000,
+                          "B: samples of one optimizer step, over all ranks together"),
+      virtual_workers(),
+      whole<std::uint64_t>(
+          "seed", &H::seed, 0, std::numeric_limits<std::uint64_t>::max(),
+          "of every random choice: fresh weights, the order of samples, augmentation"),
+      whole<std::int64_t>("gradient_accumulation", &H::gradient_accumulation, 1, 1'000'000,
+                          "passes that a rank's part of a batch is split into, to use less "
+                          "memory; batch_size stays what it is"),
+      real("ema_decay", &H::ema_decay, {0, 1, false, true},
+           "of an exponential moving average of the weights, which is then what is validated and "
+           "saved; 0: none"),
+      choice<std::string>("early_stopping_metric", &H::early_stopping_metric,
+                          {{"none", "none"},
+                           {"train:loss", "train:loss"},
+                           {"train:accuracy", "train:accuracy"},
+                           {"validation:loss", "validation:loss"},
+                           {"validation:accuracy", "validation:accuracy"}},
+                          "the job ends when it has not got better for a while"),
+      whole<std::int64_t>("early_stopping_patience", &H::early_stopping_patience, 1, 100'000,
+                          "epochs without an improvement after which the job ends"),
+      whole<std::int64_t>("early_stopping_min_epochs", &H::early_stopping_min_epochs, 1, 100'000,
+                          "epochs before which it does not end early"),
+      real("early_stopping_tolerance", &H::early_stopping_tolerance, {0, 1, false, true},
+           "share of the best so far that an improvement must exceed"),
+      real("label_smoothing", &H::label_smoothing, {0, 1, false, true}, "of the cross-entropy"),
+      whole<std::int64_t>("checkpoint_every_steps", &H::checkpoint_every_steps, 0, kMany,
+                          "0: on stop, and at the end of each epoch; needs a CheckpointConfig"),
+      whole<std::int64_t>("checkpoints_kept", &H::checkpoints_kept, 1, kMany,
+                          "how many of the job's checkpoints stay, the newest ones"),
+      whole<std::int64_t>("processes_per_instance", &H::processes_per_instance, 1, 1024,
+                          "ranks per host: InstanceCount times this many train together"),
+      whole<std::int64_t>("heartbeat_timeout_seconds", &H::heartbeat_timeout_seconds, 1, 3600,
+                          "a rank that is silent for so long is taken for dead"),
+      whole<std::int64_t>("storage_retry_seconds", &H::storage_retry_seconds, 1, 86'400,
+                          "a call of the object store that fails is tried again for so long; then "
+                          "the job fails"),
+  };
+}
+
+}  // namespace musher
