@@ -44,7 +44,7 @@ std::vector<std::string_view> parts_of(std::string_view text) {
   }
 }
 
-Entry reals(std::string name, std::vector<double> H::*member, Count count, Range range,
+Entry reals(std::string name, std::vector<double> H::*member, const Count& count, Range range,
             std::string standard, std::string help) {
   return {std::move(name),
           "numbers",

@@ -122,7 +122,7 @@ struct Count {
 };
 
 /// `0.5, 0.5, 0.5`, in brackets or not.
-Entry reals(std::string name, std::vector<double> H::*member, Count count, Range range,
+Entry reals(std::string name, std::vector<double> H::*member, const Count& count, Range range,
             std::string standard, std::string help);
 
 /// The smallest and the greatest of something.

@@ -25,7 +25,7 @@ std::string uri_problem(const std::string& text) {
 
 std::string set_model(Hyperparameters& all, const std::string& text) {
   if (text.find("://") != std::string::npos) {
-    if (const std::string problem = uri_problem(text); !problem.empty()) return problem;
+    if (std::string problem = uri_problem(text); !problem.empty()) return problem;
   } else {
     bool known = false;
     for (const std::string& name : built_in_models()) known = known || name == text;
@@ -42,7 +42,7 @@ std::string set_model(Hyperparameters& all, const std::string& text) {
 
 std::string set_initial_weights(Hyperparameters& all, const std::string& text) {
   if (!text.empty()) {
-    if (const std::string problem = uri_problem(text); !problem.empty()) return problem;
+    if (std::string problem = uri_problem(text); !problem.empty()) return problem;
   }
   all.initial_weights = text;
   return {};
