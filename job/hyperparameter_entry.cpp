@@ -1,13 +1,33 @@
 #include "job/hyperparameter_entry.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace musher::hyperparameter_table {
+
+namespace {
 
 std::optional<double> real_from(std::string_view text) {
   const auto value = number_from<double>(text);
   return value && std::isfinite(*value) ? value : std::nullopt;
 }
+
+/// The parts between commas, without blanks around them; brackets around it all are left out.
+std::vector<std::string_view> parts_of(std::string_view text) {
+  if (text.starts_with('[') && text.ends_with(']')) text = text.substr(1, text.size() - 2);
+  std::vector<std::string_view> parts;
+  while (true) {
+    const std::size_t comma = std::min(text.find(','), text.size());
+    std::string_view part = text.substr(0, comma);
+    while (part.starts_with(' ')) part.remove_prefix(1);
+    while (part.ends_with(' ')) part.remove_suffix(1);
+    parts.push_back(part);
+    if (comma == text.size()) return parts;
+    text.remove_prefix(comma + 1);
+  }
+}
+
+}  // namespace
 
 Entry real(std::string name, double H::*member, Range range, std::string help) {
   return {std::move(name),
@@ -30,20 +50,6 @@ Entry flag(std::string name, bool H::*member, std::string help) {
   return choice<bool>(std::move(name), member, {{"true", true}, {"false", false}}, std::move(help));
 }
 
-std::vector<std::string_view> parts_of(std::string_view text) {
-  if (text.starts_with('[') && text.ends_with(']')) text = text.substr(1, text.size() - 2);
-  std::vector<std::string_view> parts;
-  while (true) {
-    const std::size_t comma = std::min(text.find(','), text.size());
-    std::string_view part = text.substr(0, comma);
-    while (part.starts_with(' ')) part.remove_prefix(1);
-    while (part.ends_with(' ')) part.remove_suffix(1);
-    parts.push_back(part);
-    if (comma == text.size()) return parts;
-    text.remove_prefix(comma + 1);
-  }
-}
-
 Entry reals(std::string name, std::vector<double> H::*member, const Count& count, Range range,
             std::string standard, std::string help) {
   return {std::move(name),
@@ -52,17 +58,15 @@ Entry reals(std::string name, std::vector<double> H::*member, const Count& count
           std::move(standard),
           std::move(help),
           [=](H& all, const std::string& text) -> std::string {
+            std::string wrong = fmt::format("must be {}, with commas between, each {}, not {}",
+                                            count.words, range.words(), in_quotes(text));
             std::vector<double> values;
-            bool right = true;
             for (const std::string_view part : parts_of(text)) {
               const auto value = real_from(part);
-              right = right && value && range.contains(*value);
-              values.push_back(value.value_or(0));
+              if (!value || !range.contains(*value)) return wrong;
+              values.push_back(*value);
             }
-            if (!right || values.size() < count.least || values.size() > count.most) {
-              return fmt::format("must be {}, with commas between, each {}, not {}", count.words,
-                                 range.words(), in_quotes(text));
-            }
+            if (values.size() < count.least || values.size() > count.most) return wrong;
             all.*member = std::move(values);
             return {};
           }};

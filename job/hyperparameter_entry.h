@@ -1,7 +1,6 @@
 #pragma once
 
 #include <charconv>
-#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -49,8 +48,6 @@ std::optional<T> number_from(std::string_view text) {
   if (problem != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
 }
-
-std::optional<double> real_from(std::string_view text);
 
 template <typename T>
 Entry whole(std::string name, T H::*member, T min, T max, std::string help) {
@@ -132,9 +129,6 @@ Entry interval(std::string name, std::vector<double> H::*member, Range range, st
 /// `30, 60`, in brackets or not, into `numbers`; what is wrong with them, or nothing.
 std::string set_whole_numbers(std::vector<std::int64_t>& numbers, const std::string& text,
                               std::int64_t max, bool ascending);
-
-/// The parts between commas, without blanks around them; brackets around it all are left out.
-std::vector<std::string_view> parts_of(std::string_view text);
 
 }  // namespace hyperparameter_table
 }  // namespace musher

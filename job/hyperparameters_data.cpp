@@ -47,9 +47,9 @@ std::vector<HyperparameterEntry> data_hyperparameters() {
            "MixUp: images of a virtual worker are mixed by Beta(alpha, alpha); 0: not"),
       real("cutmix_alpha", &H::cutmix_alpha, {0, 1000},
            "CutMix, likewise; with both, each batch gets one of the two"),
-      choice<bool>("jpeg_scaled_decode", &H::jpeg_scaled_decode, {{"true", true}, {"false", false}},
-                   "a JPEG that is 2, 4 or 8 times too large is reduced while it is decoded: "
-                   "faster, and pixels differ a little"),
+      flag("jpeg_scaled_decode", &H::jpeg_scaled_decode,
+           "a JPEG that is 2, 4 or 8 times too large is reduced while it is decoded: faster, and "
+           "pixels differ a little"),
       real("undecodable_limit", &H::undecodable_limit, {0, 1},
            "share of an epoch's samples that may be undecodable before the job fails"),
       whole<std::int64_t>("prefetch_bytes", &H::prefetch_bytes, 1 << 20, std::int64_t{1} << 40,

@@ -52,8 +52,8 @@ std::string set_initial_weights(Hyperparameters& all, const std::string& text) {
 
 std::vector<HyperparameterEntry> model_hyperparameters() {
   return {
-      {"model", "text", "convnet, multilayer_perceptron, resnet18, resnet34, resnet50, or a URI",
-       "resnet50", "a built-in model, or the URI of a TorchScript file", set_model},
+      {"model", "text", fmt::format("{}, or a URI", fmt::join(built_in_models(), ", ")), "resnet50",
+       "a built-in model, or the URI of a TorchScript file", set_model},
       {"initial_weights", "URI", "s3:// or file://", "none: fresh, by seed",
        "weights to begin with: safetensors or TorchScript", set_initial_weights},
       choice<bool>("initial_weights_match", &H::match_by_name,
