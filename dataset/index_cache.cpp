@@ -17,7 +17,7 @@
 namespace musher {
 namespace {
 
-constexpr Format kIndex{"index file", "MSHI", 1};
+constexpr Format kIndex{"index file", "MSHI", 2};
 
 std::optional<std::vector<std::byte>> read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
@@ -73,6 +73,9 @@ std::optional<TarIndex> IndexCache::find(const ObjectInfo& tar) const {
     TarIndex index;
     index.largest_label = in.zigzag("largest label");
     index.keys_without_image = in.varint("keys without image");
+    for (std::uint64_t left = in.varint("number of names"); left > 0; --left) {
+      index.names.push_back(in.text("name"));
+    }
     const auto block = in.rest();
     index.block.assign(block.begin(), block.end());
     decode_shard(index.block);  // an older version's block is as good as none
@@ -91,6 +94,8 @@ bool IndexCache::keep(const ObjectInfo& tar, const TarIndex& index) const {
   out.text(name);
   out.zigzag(index.largest_label);
   out.varint(index.keys_without_image);
+  out.varint(index.names.size());
+  for (const std::string& class_name : index.names) out.text(class_name);
   out.bytes(index.block);
   return replace_file(path(name), std::move(out).seal());
 }

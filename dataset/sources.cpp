@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "dataset/image_folder.h"
+#include "dataset/unpacked_tar.h"
 #include "dataset/webdataset.h"
 
 namespace musher {
@@ -30,8 +31,7 @@ struct Listing {
   std::vector<std::string> names_files;
   ImageFolder folder;              ///< empty once there is a tar
   std::uint64_t loose_images = 0;  ///< in class folders, but beside tars
-  Tally compressed_tars;
-  Tally stray_images;  ///< not in a class's folder
+  Tally stray_images;              ///< not in a class's folder
   Tally others;
 
   void add(ObjectInfo&& object);
@@ -45,10 +45,8 @@ bool is_names_file(std::string_view key) {
 void Listing::add(ObjectInfo&& object) {
   if (object.key.empty() || object.key.ends_with('/'))
     return;  // marks a folder, as S3 consoles make
-  if (object.key.ends_with(".tar")) {
+  if (is_tar_name(object.key)) {
     tars.push_back(std::move(object));
-  } else if (object.key.ends_with(".tar.gz") || object.key.ends_with(".tgz")) {
-    compressed_tars.add(object.key);
   } else if (is_names_file(object.key)) {
     names_files.push_back(std::move(object.key));
   } else if (folder.add(object)) {
@@ -87,7 +85,6 @@ void notice_omissions(const ManifestOptions& options, const std::string& root,
     if (tally.count > 0)
       options.notice(fmt::format("{}: left out {} ({})", root, what, tally.str()));
   };
-  say(listing.compressed_tars, "compressed tars, which must be unpacked to .tar first");
   say(listing.stray_images, "images that are in no class's folder");
   say(listing.others, "files that are no images");
   if (listing.loose_images > 0) {
@@ -97,14 +94,6 @@ void notice_omissions(const ManifestOptions& options, const std::string& root,
 }
 
 [[noreturn]] void no_sample(const std::string& root, const Listing& listing) {
-  const Tally& compressed = listing.compressed_tars;
-  if (compressed.count > 0 && listing.tars.empty()) {
-    throw Error(
-        ErrorCode::kInvalidArgument,
-        fmt::format("{} has no samples but in compressed tars ({}), which are not read: unpack "
-                    "them to .tar",
-                    root, compressed.str()));
-  }
   std::string found;
   if (!listing.tars.empty())
     found += fmt::format("; tars without an image: {}", listing.tars.size());
@@ -112,10 +101,12 @@ void notice_omissions(const ManifestOptions& options, const std::string& root,
     found += fmt::format("; images in no class's folder: {}", listing.stray_images.str());
   }
   if (listing.others.count > 0) found += fmt::format("; other files: {}", listing.others.str());
-  throw Error(ErrorCode::kNotFound,
-              fmt::format("{} has no samples: looked for *.tar (WebDataset) and for <class>/<file> "
-                          "ending in .jpg, .jpeg, .png or .webp{}",
-                          root, found));
+  throw Error(
+      ErrorCode::kNotFound,
+      fmt::format(
+          "{} has no samples: looked for *.tar, *.tar.gz (WebDataset) and for <class>/<file> "
+          "ending in .jpg, .jpeg, .png or .webp{}",
+          root, found));
 }
 
 Manifest manifest_of(ObjectStore& store, Listing listing, const ManifestOptions& options) {

@@ -28,13 +28,16 @@ struct ManifestOptions {
 /// shard. As in torchvision, a file may lie deeper in its class's folder. What is no image (.jpg
 /// .jpeg .png .webp, in either case) or lies outside a class is left out and counted.
 ///
-/// WebDataset: `*.tar` sorted by key, one shard each, samples in the tar's order; members
-/// `<key>.<ext>`, where the key ends at the first dot of the file's name, with one image (jpg,
-/// jpeg, png, webp) and `<key>.cls` (the class as a decimal number). Class names from `classes.txt`
-/// beside the tars (one a line) where there is one, else "0", "1", … . A key without an image is
-/// left out and counted; an image without a class is kInvalidArgument naming tar and key; a tar
-/// that is cut off or damaged is kDataLoss naming tar and member. Each tar is read once from end to
-/// end, several side by side.
+/// WebDataset: `*.tar`, or in gzip `*.tar.gz` and `*.tgz`, sorted by key, one shard each, samples
+/// in the tar's order. All members `<key>.<ext>` make one sample, where the key, folders and all,
+/// ends at the first dot of the file's name. Its image is the member whose extension is jpg, jpeg,
+/// png or webp, else the only one whose extension ends so (`left.jpg`). Its class is in `<key>.cls`
+/// (a decimal number), else in `<key>.json` under "label", "class" or "cls" (a whole number, or a
+/// name). Class names come from `classes.txt` beside the tars (one a line) where there is one, else
+/// they are the names in the tars, sorted, else "0", "1", … . A key without an image is left out
+/// and counted; an image without a class is kInvalidArgument naming tar and key; a tar that is cut
+/// off or damaged is kDataLoss naming it. Each tar is read once from end to end, several side by
+/// side.
 ///
 /// With `options.classes` the manifest has exactly those. A folder that is not among them, a
 /// classes.txt that differs or a number outside them is kInvalidArgument; a class without a sample

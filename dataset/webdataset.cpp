@@ -12,6 +12,7 @@
 #include "common/thread.h"
 #include "dataset/index_cache.h"
 #include "dataset/tar_index.h"
+#include "dataset/unpacked_tar.h"
 
 namespace musher {
 namespace {
@@ -21,6 +22,8 @@ constexpr std::size_t kReaders = 8;
 /// Without class names the largest label says how many classes there are; a stray number must not
 /// make a billion.
 constexpr std::int64_t kMostUnnamedClasses = 1 << 20;
+/// A gzip tar of about as much as three windows of samples (dataset/deal.h).
+constexpr std::uint64_t kLargePacked = 96 << 20;
 
 /// Calls work(0) … work(count - 1) on some threads, in that order of beginning. Throws what the
 /// lowest number threw: all below it were begun before it and have ended, so that the same input
@@ -117,7 +120,28 @@ void check_names(const std::vector<std::string>& train, const std::vector<std::s
                   theirs == train.end() ? "missing" : *theirs, names.size(), train.size()));
 }
 
+/// Classes by name that the tars themselves have, sorted; empty where they have numbers.
+std::vector<std::string> names_in(const std::string& root, const std::vector<ObjectInfo>& tars,
+                                  const std::vector<TarIndex>& indexes) {
+  std::set<std::string> names;
+  std::optional<std::size_t> named;
+  std::optional<std::size_t> numbered;
+  for (std::size_t i = 0; i < indexes.size(); ++i) {
+    if (indexes[i].largest_label < 0) continue;
+    (indexes[i].names.empty() ? numbered : named) = i;
+    names.insert(indexes[i].names.begin(), indexes[i].names.end());
+  }
+  if (named && numbered) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("{}: the classes in {} are names, in {} they are numbers; write one or "
+                            "the other",
+                            root, tars[*named].key, tars[*numbered].key));
+  }
+  return {names.begin(), names.end()};
+}
+
 std::vector<std::string> classes_of(ObjectStore& store, const std::optional<std::string>& names_key,
+                                    const std::vector<ObjectInfo>& tars,
                                     const std::vector<TarIndex>& indexes,
                                     const ManifestOptions& options) {
   if (names_key) {
@@ -127,7 +151,9 @@ std::vector<std::string> classes_of(ObjectStore& store, const std::optional<std:
     if (!options.classes) return names;
     check_names(*options.classes, names, uri);
   }
+  std::vector<std::string> names = names_in(store.root().str(), tars, indexes);
   if (options.classes) return *options.classes;
+  if (!names.empty()) return names;
   std::int64_t largest = -1;
   for (const TarIndex& index : indexes) largest = std::max(largest, index.largest_label);
   std::vector<std::string> numbers;
@@ -135,6 +161,25 @@ std::vector<std::string> classes_of(ObjectStore& store, const std::optional<std:
     numbers.push_back(decimal(i));
   }
   return numbers;
+}
+
+/// Labels that are indexes into the tar's own names become indexes into the manifest's.
+void renumber(const std::string& tar, const std::vector<std::string>& names,
+              const std::vector<std::string>& classes, std::vector<Sample>& samples) {
+  if (names.empty()) return;
+  std::vector<std::int64_t> numbers;
+  for (const std::string& name : names) {
+    const auto found = std::ranges::find(classes, name);
+    if (found == classes.end()) {
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          fmt::format("{}: class {} is not among the {} classes of classes.txt or the train "
+                      "channel",
+                      tar, name, classes.size()));
+    }
+    numbers.push_back(found - classes.begin());
+  }
+  for (Sample& sample : samples) sample.label = numbers.at(static_cast<std::size_t>(sample.label));
 }
 
 void check_labels(const std::string& root, const std::vector<Sample>& samples,
@@ -170,6 +215,22 @@ void notice_omissions(const ManifestOptions& options, const std::string& root,
   }
 }
 
+/// A reader of one has to begin at its beginning for each window of samples.
+void notice_large_packed(const ManifestOptions& options, const std::string& root,
+                         const std::vector<ObjectInfo>& tars) {
+  std::uint64_t large = 0;
+  const ObjectInfo* example = nullptr;
+  for (const ObjectInfo& tar : tars) {
+    if (!is_packed_tar_name(tar.key) || tar.size <= kLargePacked) continue;
+    if (large++ == 0) example = &tar;
+  }
+  if (large == 0 || !options.notice) return;
+  options.notice(fmt::format(
+      "{}: {} gzip tars are larger than {} MiB (e.g. {}); each is unpacked from its beginning many "
+      "times an epoch: make them smaller, or plain .tar",
+      root, large, kLargePacked >> 20, example->key));
+}
+
 }  // namespace
 
 Manifest webdataset_manifest(ObjectStore& store, const std::vector<ObjectInfo>& tars,
@@ -178,9 +239,12 @@ Manifest webdataset_manifest(ObjectStore& store, const std::vector<ObjectInfo>& 
   const std::string root = store.root().str();
   Indexes indexes = read_indexes(store, tars, IndexCache(options.cache_folder, store.root()));
   notice_omissions(options, root, tars, indexes);
-  Manifest manifest(classes_of(store, names_key, indexes.tars, options));
-  for (TarIndex& index : indexes.tars) {
-    const std::vector<Sample> samples = decode_shard(index.block);
+  notice_large_packed(options, root, tars);
+  Manifest manifest(classes_of(store, names_key, tars, indexes.tars, options));
+  for (std::size_t i = 0; i < tars.size(); ++i) {
+    TarIndex& index = indexes.tars[i];
+    std::vector<Sample> samples = decode_shard(index.block);
+    renumber(fmt::format("{}/{}", root, tars[i].key), index.names, manifest.classes(), samples);
     check_labels(root, samples, manifest.classes().size());
     manifest.add_shard(samples);
     index.block = {};  // one copy in memory is enough

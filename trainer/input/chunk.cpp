@@ -5,6 +5,8 @@
 #include <tuple>
 #include <utility>
 
+#include "dataset/unpacked_tar.h"
+
 namespace musher {
 namespace {
 
@@ -14,6 +16,7 @@ constexpr std::uint64_t kChunkBytes = 4 << 20;
 constexpr std::uint64_t kGapBytes = 64 << 10;
 
 bool fits(const Chunk& chunk, const Sample& sample) {
+  if (is_packed_tar_name(chunk.object)) return chunk.object == sample.object;
   const std::uint64_t end = chunk.offset + chunk.length;
   const std::uint64_t new_end = std::max(end, sample.offset + sample.size);
   return chunk.object == sample.object && sample.offset <= end + kGapBytes &&
@@ -26,6 +29,25 @@ std::uint64_t Chunk::piece_bytes() const {
   std::uint64_t sum = 0;
   for (const Piece& piece : pieces) sum += piece.length;
   return sum;
+}
+
+std::uint64_t Chunk::read_bytes() const {
+  return is_packed_tar_name(object) ? piece_bytes() : length;
+}
+
+void Chunk::fetch(ObjectStore& store) {
+  if (length == 0) return;
+  if (is_packed_tar_name(object)) {
+    unpack(store);
+  } else {
+    cut(store.read(object, offset, length));
+  }
+}
+
+/// The pieces lie one behind the other: plan_chunks() sorts them.
+void Chunk::unpack(ObjectStore& store) {
+  UnpackedTar tar(store, object, store.head(object).size);
+  for (Piece& piece : pieces) piece.bytes = tar.read(offset + piece.offset, piece.length);
 }
 
 void Chunk::cut(std::vector<std::byte> read) {

@@ -7,11 +7,14 @@
 #include <vector>
 
 #include "dataset/manifest.h"
+#include "storage/object_store.h"
 
 namespace musher {
 
-/// One ranged read of an object and the samples that are cut out of it. The bytes of a sample are
-/// freed when it is decoded, so that a chunk shrinks while its samples are used in whatever order.
+/// One read of an object and the samples that are cut out of it: one ranged read, or of a gzip tar
+/// all that lies before the last of the samples, which is unpacked and thrown away. The bytes of a
+/// sample are freed when it is decoded, so that a chunk shrinks while its samples are used in
+/// whatever order.
 struct Chunk {
   std::string object;
   std::uint64_t offset = 0;
@@ -31,8 +34,14 @@ struct Chunk {
 
   /// Of all pieces together; what is kept of the read, which also covers what lies between them.
   std::uint64_t piece_bytes() const;
-  /// Gives each piece its bytes. REQUIRES: `read` has `length` bytes.
+  /// What it takes in memory while it is read.
+  std::uint64_t read_bytes() const;
+  /// Gives each piece its bytes.
+  void fetch(ObjectStore& store);
+
+ private:
   void cut(std::vector<std::byte> read);
+  void unpack(ObjectStore& store);
 };
 
 /// A sample and where its bytes will be.
@@ -43,8 +52,8 @@ struct PlannedSample {
 };
 
 /// Groups samples into reads: samples of one object that lie side by side, or nearly so (a tar
-/// keeps headers and labels between its images), share a chunk of up to some MiB. Fills in `chunk`
-/// and `piece` of each; their order stays.
+/// keeps headers and labels between its images), share a chunk of up to some MiB; all of one gzip
+/// tar share one, however far apart. Fills in `chunk` and `piece` of each; their order stays.
 void plan_chunks(std::vector<PlannedSample*>& samples);
 
 }  // namespace musher

@@ -279,7 +279,7 @@ void Pipeline::Impl::append(StepPlan plan) {
     if (!chunk.requested) {
       chunk.requested = true;
       chunk.first_step = number;
-      step->planned_bytes += chunk.length;
+      step->planned_bytes += chunk.read_bytes();
       queue_.push_back(planned.chunk);
     }
     if (chunk.ready || (!chunk.waiting.empty() && chunk.waiting.back() == number)) continue;
@@ -314,18 +314,19 @@ bool Pipeline::Impl::may_fetch() const {
   if (queue_.empty()) return false;
   const Chunk& chunk = *queue_.front();
   if (chunk.first_step >= failed_step_) return false;
-  return unbounded(chunk.first_step) || chunk_bytes_ + chunk.length <= chunk_limit_;
+  return unbounded(chunk.first_step) || chunk_bytes_ + chunk.read_bytes() <= chunk_limit_;
 }
 
 void Pipeline::Impl::fetch(Lock& lock, Chunk& chunk) {
-  chunk_bytes_ += chunk.length;
+  const std::uint64_t read = chunk.read_bytes();
+  chunk_bytes_ += read;
   const std::uint64_t kept = unlocked(lock, [&] {
     if (options_.at_point) options_.at_point("fetch", chunk.first_step + 1);
-    if (chunk.length > 0) chunk.cut(store_.read(chunk.object, chunk.offset, chunk.length));
+    chunk.fetch(store_);
     return chunk.piece_bytes();
   });
   chunk_bytes_ += kept;
-  chunk_bytes_ -= chunk.length;
+  chunk_bytes_ -= read;
   chunk.ready = true;
   for (std::uint64_t number : chunk.waiting) --step(number).missing_chunks;
   decode_wake_.notify_all();

@@ -13,7 +13,6 @@ using test::expect_error;
 using test::MemoryStore;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 std::vector<Sample> all_samples(const Manifest& manifest) {
   std::vector<Sample> samples;
@@ -65,18 +64,15 @@ TEST(ImageFolder, HasShardsOf256ObjectsAcrossClasses) {
 
 TEST(ImageFolder, SaysWhatItLeavesOut) {
   MemoryStore store;
-  fill(store, {"a/1.jpg", "a/notes.txt", "a/1.jpg.bak", "README", "stray.jpg", "b/", "x.tar.gz"});
+  fill(store, {"a/1.jpg", "a/notes.txt", "a/1.jpg.bak", "README", "stray.jpg", "b/"});
   std::vector<std::string> notices;
   const Manifest manifest = make_manifest(
       store, {.classes = {}, .cache_folder = {}, .notice = [&](const std::string& line) {
                 notices.push_back(line);
               }});
   EXPECT_THAT(keys(manifest), ElementsAre("a/1.jpg"));
-  EXPECT_THAT(notices,
-              ElementsAre(HasSubstr("compressed tars, which must be unpacked to .tar first "
-                                    "(1, e.g. x.tar.gz)"),
-                          HasSubstr("in no class's folder (1, e.g. stray.jpg)"),
-                          HasSubstr("no images (3, e.g. README)")));
+  EXPECT_THAT(notices, ElementsAre(HasSubstr("in no class's folder (1, e.g. stray.jpg)"),
+                                   HasSubstr("no images (3, e.g. README)")));
 }
 
 TEST(ImageFolder, ValidationTakesTheLabelsOfTrain) {
@@ -108,13 +104,6 @@ TEST(ImageFolder, PrefixWithoutASampleNamesWhatWasLookedFor) {
   fill(store, {"stray.png", "a/readme.txt"});
   expect_error(ErrorCode::kNotFound, {"in no class's folder: 1, e.g. stray.png", "a/readme.txt"},
                make);
-}
-
-TEST(ImageFolder, NothingButCompressedTars) {
-  MemoryStore store;
-  fill(store, {"0.tar.gz", "1.tgz"});
-  expect_error(ErrorCode::kInvalidArgument, {"s3://memory/data", "0.tar.gz", "unpack"},
-               [&] { make_manifest(store, {}); });
 }
 
 TEST(ImageFolder, DoesNotDependOnTheOrderOfTheListing) {

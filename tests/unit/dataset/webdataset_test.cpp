@@ -3,8 +3,6 @@
 #include <fstream>
 #include <sstream>
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,43 +12,22 @@
 #include "dataset/tar_index.h"
 #include "support/expect_error.h"
 #include "support/memory_store.h"
+#include "unit/dataset/tar_testing.h"
 
 namespace musher {
 namespace {
 
+using test::all_samples;
+using test::content;
 using test::error_of;
 using test::expect_error;
+using test::keys;
+using test::make_tar;
+using test::Members;
 using test::MemoryStore;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-using Members = std::vector<std::pair<std::string, std::string>>;
-
-std::string make_tar(const Members& members) {
-  std::size_t most = 20'480;
-  for (const auto& [name, content] : members) most += 2048 + content.size();
-  std::string tar(most, '\0');
-  std::size_t used = 0;
-  archive* out = archive_write_new();
-  archive_write_set_format_ustar(out);
-  archive_write_set_bytes_in_last_block(out, 1);
-  archive_write_open_memory(out, tar.data(), tar.size(), &used);
-  for (const auto& [name, content] : members) {
-    archive_entry* entry = archive_entry_new();
-    archive_entry_set_pathname(entry, name.c_str());
-    archive_entry_set_filetype(entry, AE_IFREG);
-    archive_entry_set_perm(entry, 0644);
-    archive_entry_set_size(entry, static_cast<la_int64_t>(content.size()));
-    archive_write_header(out, entry);
-    archive_write_data(out, content.data(), content.size());
-    archive_entry_free(entry);
-  }
-  EXPECT_EQ(archive_write_close(out), ARCHIVE_OK);
-  archive_write_free(out);
-  tar.resize(used);
-  return tar;
-}
 
 /// A folder that goes away with the test.
 class TemporaryFolder {
@@ -72,25 +49,6 @@ std::string file_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   EXPECT_TRUE(file) << path;
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::vector<Sample> all_samples(const Manifest& manifest) {
-  std::vector<Sample> samples;
-  for (std::size_t shard = 0; shard < manifest.shards().size(); ++shard) {
-    for (Sample& sample : manifest.shard(shard)) samples.push_back(std::move(sample));
-  }
-  return samples;
-}
-
-std::vector<std::string> keys(const Manifest& manifest) {
-  std::vector<std::string> keys;
-  for (const Sample& sample : all_samples(manifest)) keys.push_back(sample.key);
-  return keys;
-}
-
-std::string content(MemoryStore& store, const Sample& sample) {
-  const auto bytes = store.read(sample.object, sample.offset, sample.size);
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 TEST(WebDataset, OffsetsAreThoseOfPythonsTarfile) {
@@ -154,7 +112,7 @@ TEST(WebDataset, SamplesThatAreNotRightNameTarAndKey) {
     expect_error(ErrorCode::kInvalidArgument, parts, [&] { make_manifest(store, {}); });
   };
   const std::pair<std::string, std::string> image = {"dir/7.jpg", "x"};
-  expect_refused({"no .cls"}, {image});
+  expect_refused({"an image but no class", ".json"}, {image});
   for (const std::string text : {"", "cat", "-1", "1.5", "1 2", "99999999999999999999", "0x1"}) {
     expect_refused({"dir/7.cls", "decimal number"}, {image, {"dir/7.cls", text}});
   }

@@ -17,6 +17,7 @@
 
 #include "common/checksum.h"
 #include "common/error.h"
+#include "support/gzip.h"
 #include "support/memory_store.h"
 
 namespace musher {
@@ -64,13 +65,16 @@ struct TestChannel {
 
   void add_folder(std::size_t samples,
                   const std::function<void(std::size_t, std::string&, Sample&)>& change = {}) {
-    add(samples, false, change);
+    add(samples, "", change);
   }
-  void add_tar(std::size_t samples) { add(samples, true, {}); }
+  void add_tar(std::size_t samples) { add(samples, ".tar", {}); }
+  /// The same samples as those of add_tar().
+  void add_gzip_tar(std::size_t samples) { add(samples, ".tar.gz", {}); }
 
  private:
-  void add(std::size_t count, bool tar,
+  void add(std::size_t count, const std::string& extension,
            const std::function<void(std::size_t, std::string&, Sample&)>& change) {
+    const bool tar = !extension.empty();
     const std::string shard = fmt::format("{:03}", manifest.shards().size());
     std::vector<Sample> samples;
     std::map<std::string, std::string> objects;
@@ -81,14 +85,16 @@ struct TestChannel {
       std::string content = sample.key + ";" + std::string(100 + i * 37 % 800, 'x');
       if (change) change(i, content, sample);
       sample.key_hash = hash64(sample.key);
-      sample.object = tar ? shard + ".tar" : sample.key + ".img";
+      sample.object = tar ? shard + extension : sample.key + ".img";
       sample.size = content.size();
       std::string& object = objects[sample.object];
       sample.offset = tar ? object.size() + 512 : 0;
       object += tar ? std::string(512, 'h') + content + std::string(1024, 'l') : content;
       samples.push_back(std::move(sample));
     }
-    for (const auto& [key, text] : objects) store.put(key, text);
+    for (const auto& [key, text] : objects) {
+      store.put(key, extension == ".tar.gz" ? test::gzip(text) : text);
+    }
     manifest.add_shard(samples);
   }
 };
@@ -142,8 +148,9 @@ PlanSource source_of(const TestChannel& channel, const Scene& scene) {
       mine.push_back({v, all[v]});
     return mine;
   };
-  source.shards = [&channel](std::vector<std::uint32_t> shards) {
+  source.shards = [&channel](const std::vector<std::uint32_t>& shards) {
     std::vector<std::vector<Sample>> samples;
+    samples.reserve(shards.size());
     for (std::uint32_t shard : shards) samples.push_back(channel.manifest.shard(shard));
     return samples;
   };
@@ -227,6 +234,25 @@ TEST_F(PipelineTest, BatchesDoNotDependOnThreadsOrBudget) {
       expect_equal(expected, all_batches(channel_, scene));
     }
   }
+}
+
+TEST_F(PipelineTest, GzipTarsGiveTheSameBatches) {
+  TestChannel packed;
+  packed.add_folder(37);
+  packed.add_gzip_tar(50);
+  packed.add_folder(3);
+  packed.add_gzip_tar(61);
+  Scene scene;
+  scene.prefetch_bytes = 3'000;
+  int reads = 0;
+  std::mutex mutex;
+  packed.store.on_read = [&](std::string_view key, std::uint64_t, std::uint64_t) {
+    const std::lock_guard lock(mutex);
+    if (key.ends_with(".tar.gz")) ++reads;
+  };
+  expect_equal(all_batches(channel_, scene), all_batches(packed, scene));
+  // Once for each window of a virtual worker that has samples of it, never for each sample.
+  EXPECT_LE(reads, 2 * (50 + 61) / 16 + 2 * 2 * 4);
 }
 
 TEST_F(PipelineTest, EverySampleComesOncePerEpoch) {
@@ -477,14 +503,14 @@ TEST_F(PipelineTest, ALabelOutsideTheClassesNamesTheSample) {
 
 TEST_F(PipelineTest, AnErrorOfThePlanSourceOrTheDecoderIsHandedOn) {
   PlanSource source = source_of(channel_, Scene{});
-  source.shards = [](std::vector<std::uint32_t>) -> std::vector<std::vector<Sample>> {
+  source.shards = [](const std::vector<std::uint32_t>&) -> std::vector<std::vector<Sample>> {
     throw Error(ErrorCode::kDeadlineExceeded, "the coordinator does not answer");
   };
   Pipeline lost(channel_.store, kDecoder, source, options_of(channel_, Scene{}));
   EXPECT_EQ(error_of(lost).code(), ErrorCode::kDeadlineExceeded);
 
   source = source_of(channel_, Scene{});
-  source.shards = [](std::vector<std::uint32_t> shards) {
+  source.shards = [](const std::vector<std::uint32_t>& shards) {
     return std::vector<std::vector<Sample>>(shards.size());
   };
   Pipeline shortened(channel_.store, kDecoder, source, options_of(channel_, Scene{}));
