@@ -18,6 +18,7 @@
 #include "common/thread.h"
 #include "coordinator/active_job.h"
 #include "coordinator/job_store.h"
+#include "coordinator/refusals.h"
 #include "coordinator/scheduler.h"
 #include "jobs.pb.h"
 #include "storage/config.h"
@@ -32,6 +33,8 @@ struct CoordinatorOptions {
   int cores = 1;        ///< of a host
   std::string mpirun;   ///< path
   std::string trainer;  ///< path of musher-trainer
+  /// The ranks' TLS folder, see rpc/tls.h; empty: they reach the server on loopback, without TLS.
+  std::filesystem::path worker_tls;
   /// Folder on this machine for what each mpirun keeps while it runs. It may be there, and is the
   /// same for the next coordinator of this state.
   std::filesystem::path scratch;
@@ -111,6 +114,10 @@ class Coordinator {
   v1::ReportReply report(const v1::ReportRequest& request);
   v1::SliceReply slice(const v1::SliceReport& report);
   v1::FinishReply finish(const v1::FinishRequest& request);
+
+  /// Of calls, since it started.
+  Refusals& refusals() { return refusals_; }
+  const Logger& logger() const { return logger_; }
 
   /// The token of the newest attempt, for ranks that were started by hand.
   std::string token(const std::string& name);
@@ -212,6 +219,7 @@ class Coordinator {
   const CoordinatorOptions options_;
   const Logger logger_;
   JobStore store_;
+  Refusals refusals_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

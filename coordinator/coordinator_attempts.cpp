@@ -16,6 +16,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/random_token.h"
 #include "launch/mpirun.h"
+#include "rpc/tls.h"
 #include "storage/object_store.h"
 
 namespace musher {
@@ -155,7 +156,7 @@ void Coordinator::spawn(const JobPtr& job, AttemptRecord record) {
   mpirun.ranks_per_host = job->state().ranks;
   mpirun.as_root = ::geteuid() == 0;
   mpirun.environment = job->job.environment;
-  mpirun.coordinator = address_;
+  mpirun.coordinator = Endpoint{address_, options_.worker_tls}.text();
   mpirun.job = job->name();
   mpirun.attempt = record.attempt;
   mpirun.token_file = folder / "token";

@@ -86,6 +86,7 @@ void Coordinator::take_join(const JobPtr& job, const v1::JoinRequest& request) {
     case JoinResult::kMember:
       break;
     default:
+      if (result == JoinResult::kWrongToken) refusals_.count(Refusal::kWrongToken);
       throw refused_join(id, std::string(to_string(result)));
   }
   job->ranks[id.rank()].process = process_of(*job, member);

@@ -91,6 +91,11 @@ v1::QueueReply Coordinator::queue() {
   v1::QueueReply reply;
   reply.set_slots(total_slots(hosts));
   reply.set_free_slots(free_slots(running, hosts));
+  for (std::size_t i = 0; i < kRefusals; ++i) {
+    const auto refusal = static_cast<Refusal>(i);
+    if (refusals_.of(refusal) == 0) continue;
+    (*reply.mutable_refused_calls())[std::string(to_string(refusal))] = refusals_.of(refusal);
+  }
   const auto add = [&](const std::string& name) -> v1::QueueEntry& {
     const JobPtr job = find(name);
     v1::QueueEntry& entry = *reply.add_jobs();

@@ -44,6 +44,7 @@ Standing Coordinator::stand(const v1::RankId& id, const char* call, JobPtr& job)
     job->ranks[id.rank()].heard = Deadline::Clock::now();
     return where;
   }
+  if (where == Standing::kWrongToken) refusals_.count(Refusal::kWrongToken);
   logger_->warn("{} of job {} attempt {} generation {} rank {} refused: {}", call, id.job(),
                 id.attempt(), id.generation(), id.rank(), to_string(where));
   job = nullptr;

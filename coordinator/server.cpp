@@ -10,9 +10,11 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "coordinator/gatekeeper.h"
 #include "coordinator/jobs_service.h"
 #include "coordinator/process.h"
 #include "coordinator/workers_service.h"
+#include "rpc/tls.h"
 
 namespace musher {
 
@@ -26,7 +28,11 @@ void check_free(const ListenAddress& address, const std::string& text) {
   sockaddr_in where{};
   where.sin_family = AF_INET;
   where.sin_port = htons(static_cast<std::uint16_t>(address.port));
-  ::inet_pton(AF_INET, address.host.c_str(), &where.sin_addr);
+  if (::inet_pton(AF_INET, address.host.c_str(), &where.sin_addr) != 1) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "can't listen on " + text + ": " + address.host +
+                    " is no IPv4 address; it must be one of this machine's, or 0.0.0.0 for all");
+  }
   const FileDescriptor probe(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const int on = 1;
   ::setsockopt(probe.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -58,23 +64,24 @@ ListenAddress ListenAddress::parse(const std::string& text) {
 
 class Server::Impl {
  public:
-  Impl(Coordinator& coordinator, const std::string& listen)
+  Impl(Coordinator& coordinator, const std::string& listen, const std::filesystem::path& tls)
       : coordinator_(coordinator), jobs_(coordinator), workers_(coordinator) {
     ListenAddress address = ListenAddress::parse(listen);
     if (address.host == "localhost") address.host = "127.0.0.1";
-    if (!address.host.starts_with("127.")) {
+    if (tls.empty() && !is_loopback(address.host)) {
       throw Error(ErrorCode::kInvalidArgument,
                   "--listen " + listen +
-                      ": other machines could reach this, which needs TLS and tokens; those are "
-                      "not there yet, so listen on a loopback address, e.g. 127.0.0.1:7077");
+                      ": other machines could reach this, which needs TLS: make certificates with "
+                      "`musher certs` and name their folder with --tls, or listen on a loopback "
+                      "address, e.g. 127.0.0.1:7077");
     }
     check_free(address, listen);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
     int port = 0;
-    builder.AddListeningPort(address.host + ":" + std::to_string(address.port),
-                             grpc::InsecureServerCredentials(), &port);
+    builder.AddListeningPort(address.host + ":" + std::to_string(address.port), credentials(tls),
+                             &port);
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -97,6 +104,14 @@ class Server::Impl {
   const std::string& address() const { return address_; }
 
  private:
+  std::shared_ptr<grpc::ServerCredentials> credentials(const std::filesystem::path& tls) {
+    if (tls.empty()) return grpc::InsecureServerCredentials();
+    auto result = server_credentials(tls);
+    result->SetAuthMetadataProcessor(std::make_shared<Gatekeeper>(
+        tls / "ca.pem", coordinator_.refusals(), coordinator_.logger()));
+    return result;
+  }
+
   Coordinator& coordinator_;
   JobsService jobs_;
   WorkersService workers_;
@@ -104,8 +119,9 @@ class Server::Impl {
   std::string address_;
 };
 
-Server::Server(Coordinator& coordinator, const std::string& listen)
-    : impl_(std::make_unique<Impl>(coordinator, listen)) {}
+Server::Server(Coordinator& coordinator, const std::string& listen,
+               const std::filesystem::path& tls)
+    : impl_(std::make_unique<Impl>(coordinator, listen, tls)) {}
 Server::~Server() = default;
 const std::string& Server::address() const {
   return impl_->address();

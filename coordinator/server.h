@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -18,9 +19,11 @@ struct ListenAddress {
 /// The gRPC server of a coordinator: Jobs, Workers, health and reflection.
 class Server {
  public:
-  /// Listens at once; port 0 takes any. Throws kInvalidArgument for an address that is not
-  /// loopback, which would need TLS and tokens, and kAlreadyExists where the port is taken.
-  Server(Coordinator& coordinator, const std::string& listen);
+  /// Listens at once; port 0 takes any. With a TLS folder (see rpc/tls.h) callers must have a
+  /// certificate of its authority, and may call what their role is for. Throws kInvalidArgument for
+  /// an address that is not loopback without one, and kAlreadyExists where the port is taken.
+  Server(Coordinator& coordinator, const std::string& listen,
+         const std::filesystem::path& tls = {});
   /// Ends the coordinator's waits and the calls under way.
   ~Server();
 

@@ -40,10 +40,14 @@ std::vector<std::pair<std::string, int>> parse_hostfile(const std::string& text)
   return hosts;
 }
 
-bool is_this_machine(const std::string& host) {
+std::string this_machine() {
   char name[256] = {};
   ::gethostname(name, sizeof name - 1);
-  return host == "localhost" || host.starts_with("127.") || host == name;
+  return name;
+}
+
+bool is_this_machine(const std::string& host) {
+  return host == "localhost" || host.starts_with("127.") || host == this_machine();
 }
 
 std::vector<std::string> mpirun_argv(const MpirunOptions& options) {

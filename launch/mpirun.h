@@ -42,6 +42,9 @@ int threads_per_rank(int cores, int ranks_per_host);
 std::vector<std::pair<std::string, int>> parse_hostfile(const std::string& text);
 std::string hostfile_text(const std::vector<std::pair<std::string, int>>& hosts);
 
+/// This machine's host name.
+std::string this_machine();
+
 /// `localhost`, a loopback address, or this machine's host name.
 bool is_this_machine(const std::string& host);
 

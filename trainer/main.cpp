@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <iostream>
 #include <new>
 #include <optional>
@@ -18,6 +17,7 @@
 
 #include "common/error.h"
 #include "coordinator/embedded.h"
+#include "rpc/tls.h"
 #include "storage/config.h"
 #include "trainer/client/coordinator_client.h"
 #include "trainer/collective/mpi.h"
@@ -81,12 +81,7 @@ struct Rendezvous {
 };
 
 std::string read_token(const std::string& path) {
-  std::ifstream file(path);
-  std::string token;
-  if (!std::getline(file, token) || token.empty()) {
-    throw Error(ErrorCode::kInvalidArgument, "--token-file " + path + " can't be read or is empty");
-  }
-  return token;
+  return read_private_line(path, "--token-file");
 }
 
 Rendezvous given_rendezvous(const TrainerOptions& options, const MpiRuntime& mpi) {

@@ -4,10 +4,13 @@
 
 namespace musher::cli {
 
-void Options::add_coordinator(std::string* address) {
-  shown_.add_options()("coordinator",
-                       po::value(address)->value_name("HOST:PORT")->default_value("127.0.0.1:7077"),
-                       "where `musher serve` listens");
+void Options::add_coordinator(CoordinatorAddress* address) {
+  auto* where = po::value(&address->host_and_port);
+  where->value_name("HOST:PORT")->default_value("127.0.0.1:7077");
+  shown_.add_options()("coordinator", where, "where `musher serve` listens");
+  add("tls", &address->tls, "DIR",
+      "the folder of your certificate, `client` of those that `musher certs` makes; not needed on "
+      "the coordinator's own machine where that listens on loopback");
 }
 
 void Options::positional(const char* name, std::string* value) {

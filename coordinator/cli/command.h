@@ -25,6 +25,7 @@ struct Command {
   int (*run)(const Command& command, const std::vector<std::string>& words);
 };
 
+extern const Command kCerts;
 extern const Command kTrain;
 extern const Command kServe;
 extern const Command kSubmit;
@@ -38,6 +39,12 @@ extern const Command kResize;
 extern const Command kStop;
 extern const Command kDelete;
 extern const Command kValidate;
+
+/// Where `musher serve` listens.
+struct CoordinatorAddress {
+  std::string host_and_port;
+  std::string tls;  ///< the client's TLS folder; empty: without TLS
+};
 
 /// The options of one command. A positional argument is an option too, hidden from the list.
 class Options {
@@ -58,8 +65,8 @@ class Options {
   void add(const char* name, bool* value, const char* help) {
     shown_.add_options()(name, po::bool_switch(value), help);
   }
-  /// `--coordinator`, for commands that talk to a daemon.
-  void add_coordinator(std::string* address);
+  /// `--coordinator` and `--tls`, for commands that talk to a daemon.
+  void add_coordinator(CoordinatorAddress* address);
   void positional(const char* name, std::string* value);
   void optional_positional(const char* name, std::string* value);
 

@@ -6,6 +6,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include "coordinator/cli/command.h"
 #include "jobs.grpc.pb.h"
 
 namespace musher::cli {
@@ -13,7 +14,8 @@ namespace musher::cli {
 /// The coordinator, as commands talk to it. Calls throw `Error`; kUnavailable names the address.
 class Connection {
  public:
-  explicit Connection(const std::string& address);
+  /// Throws kInvalidArgument where its TLS folder is not as it must be.
+  explicit Connection(const CoordinatorAddress& address);
 
   /// Whether the coordinator was reached at all, as far as is known after a call that failed: then
   /// the call may have been carried out, and only its answer was lost.
@@ -37,6 +39,7 @@ class Connection {
 
  private:
   std::string address_;
+  bool tls_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Jobs::Stub> stub_;
 };

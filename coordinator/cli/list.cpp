@@ -46,7 +46,7 @@ void print_table(const v1::ListTrainingJobsResponse& jobs) {
 }
 
 int run(const Command& command, const std::vector<std::string>& words) {
-  std::string address;
+  CoordinatorAddress address;
   std::string status;
   std::string sort_by;
   std::string sort_order;

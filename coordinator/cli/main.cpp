@@ -11,8 +11,9 @@ namespace {
 
 using namespace musher::cli;
 
-constexpr std::array kCommands = {&kTrain,   &kServe, &kSubmit, &kList, &kStatus, &kWatch,   &kLogs,
-                                  &kMetrics, &kQueue, &kResize, &kStop, &kDelete, &kValidate};
+constexpr std::array kCommands = {&kTrain, &kServe,  &kSubmit,   &kList,  &kStatus,
+                                  &kWatch, &kLogs,   &kMetrics,  &kQueue, &kResize,
+                                  &kStop,  &kDelete, &kValidate, &kCerts};
 
 void print_help(std::ostream& out) {
   out << "musher COMMAND …\n\nTrains models on many machines.\n\n";

@@ -8,7 +8,7 @@ namespace musher::cli {
 /// The job that a command is about, and where its coordinator is.
 struct OneJob {
   std::string name;
-  std::string address;
+  CoordinatorAddress address;
 
   void add_to(Options& options) {
     options.positional("JOB", &name);

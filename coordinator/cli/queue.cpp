@@ -1,6 +1,7 @@
 // musher queue
 
 #include <iostream>
+#include <map>
 
 #include <fmt/format.h>
 #include <google/protobuf/util/time_util.h>
@@ -28,6 +29,11 @@ void print_table(const v1::QueueReply& queue) {
     submitter = std::max(submitter, job.submitter().size());
   }
   std::cout << fmt::format("{} of {} slots are free\n", queue.free_slots(), queue.slots());
+  const std::map<std::string, std::uint64_t> refused(queue.refused_calls().begin(),
+                                                     queue.refused_calls().end());
+  for (const auto& [what, count] : refused) {
+    std::cout << fmt::format("{} calls {} were refused\n", count, what);
+  }
   const auto line = [&](const auto& place, const std::string& job, const std::string& who,
                         const auto& priority, const auto& ranks, const std::string& since,
                         const std::string& by, const std::string& note) {
@@ -45,7 +51,7 @@ void print_table(const v1::QueueReply& queue) {
 }
 
 int run(const Command& command, const std::vector<std::string>& words) {
-  std::string address;
+  CoordinatorAddress address;
   bool json = false;
   Options options(command);
   options.add("json", &json, "all of it as JSON");

@@ -10,10 +10,13 @@
 #include "coordinator/cli/daemon_options.h"
 #include "coordinator/server.h"
 #include "launch/mpirun.h"
+#include "rpc/tls.h"
 
 namespace musher::cli {
 
 namespace {
+
+namespace fs = std::filesystem;
 
 std::vector<HostSlots> hosts_of(const std::string& hostfile, std::optional<int> slots) {
   if (hostfile.empty()) return {{"localhost", slots.value_or(cores_of_this_machine())}};
@@ -35,6 +38,13 @@ std::vector<HostSlots> hosts_of(const std::string& hostfile, std::optional<int> 
   return hosts;
 }
 
+/// What ranks are told: `served`, which is HOST:PORT, at the host that others know.
+std::string advertised(const std::string& served, std::string host) {
+  const ListenAddress address = ListenAddress::parse(served);
+  if (host.empty()) host = address.host == "0.0.0.0" ? this_machine() : address.host;
+  return fmt::format("{}:{}", host, address.port);
+}
+
 /// Not below the state, which may be on another machine's disk and has a long name. The next
 /// coordinator of the state finds the running mpiruns' there.
 std::filesystem::path scratch_of(const std::string& state) {
@@ -45,13 +55,22 @@ std::filesystem::path scratch_of(const std::string& state) {
 int run(const Command& command, const std::vector<std::string>& words) {
   std::string state;
   std::string listen = "127.0.0.1:7077";
+  std::string advertise;
+  std::string tls;
   std::string hostfile;
   std::optional<int> slots;
   double patience = 24 * 3600;
   DaemonOptions daemon;
   Options options(command);
   options.add("state", &state, "DIR", "where jobs, journal and logs are kept; needed");
-  options.add("listen", &listen, "HOST:PORT", "a loopback address (127.0.0.1:7077)");
+  options.add("listen", &listen, "HOST:PORT",
+              "an address of this machine, 0.0.0.0 for all; other than loopback it needs --tls "
+              "(127.0.0.1:7077)");
+  options.add("tls", &tls, "DIR",
+              "the folder that `musher certs` made: whoever calls needs a certificate of it");
+  options.add("advertise", &advertise, "HOST",
+              "where ranks on other machines find this one (HOST of --listen; this machine's name "
+              "where that is 0.0.0.0)");
   options.add("hosts", &hostfile, "HOSTFILE", "hosts and their slots, as mpirun reads them");
   options.add("slots", &slots, "N", "ranks that may run at once (the number of cores)");
   options.add("patience", &patience, "SECONDS",
@@ -68,10 +87,14 @@ int run(const Command& command, const std::vector<std::string>& words) {
   CoordinatorOptions settings = daemon.coordinator(state, scratch);
   settings.policy.patience = std::chrono::milliseconds(static_cast<std::int64_t>(1000 * patience));
   settings.hosts = hosts_of(hostfile, slots);
+  if (!tls.empty()) {
+    settings.worker_tls = fs::absolute(tls) / "worker";
+    check_tls_folder(settings.worker_tls);
+  }
   const Logger logger = make_logger();
   Coordinator coordinator(std::move(settings), logger);
-  const Server server(coordinator, listen);
-  coordinator.start(server.address());
+  const Server server(coordinator, listen, tls.empty() ? "" : tls / fs::path("coordinator"));
+  coordinator.start(advertised(server.address(), advertise));
   logger->info("coordinator on {}, state in {}", server.address(), state);
   while (wait_for_stop_signal(Deadline::after(std::chrono::hours(1))) == 0) {
   }

@@ -41,7 +41,7 @@ std::string submit(Connection& connection, const v1::SubmitTrainingJobRequest& r
 
 int run(const Command& command, const std::vector<std::string>& words) {
   std::string path;
-  std::string address;
+  CoordinatorAddress address;
   std::string token;
   std::string submitter = own_name();
   int priority = 0;

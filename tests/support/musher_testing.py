@@ -94,6 +94,7 @@ class MusherTest(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.temporary, ignore_errors=True)
         self.environment |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(self.folder), "TMPDIR": str(self.temporary)}
         self.address = None
+        self.tls = None  # the folder of the client's certificate, where the coordinator wants one
 
     # -- servers
 
@@ -115,13 +116,14 @@ class MusherTest(unittest.TestCase):
         pages = self.s3.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return sorted(item["Key"] for page in pages for item in page.get("Contents", []))
 
-    def start_daemon(self, *arguments, slots=2, address=None):
-        """`musher serve` on self.folder/state; the client's commands of the test then go to it. Returns its process."""
+    def start_daemon(self, *arguments, slots=2, address=None, listen=None):
+        """`musher serve` on self.folder/state; the client's commands of the test then go to it, at `address`. Returns its
+        process."""
         self.address = address or f"127.0.0.1:{free_port()}"
         log = self.folder / "daemon.log"
         daemon = self.processes.start(
-            [MUSHER, "serve", "--state", self.folder / "state", "--listen", self.address, "--slots", slots,
-             *arguments],
+            [MUSHER, "serve", "--state", self.folder / "state", "--listen", listen or self.address,
+             *(["--slots", slots] if slots else []), *arguments],
             env=self.environment, log=log)
 
         def ready():
@@ -139,8 +141,10 @@ class MusherTest(unittest.TestCase):
 
     def command(self, words):
         words = [str(MUSHER), *map(str, words)]
-        needs_coordinator = words[1] not in ("train", "serve", "validate")
-        return words + ["--coordinator", self.address] if self.address and needs_coordinator else words
+        if not self.address or words[1] in ("train", "serve", "validate", "certs"):
+            return words
+        tls = ["--tls", str(self.tls)] if self.tls and "--tls" not in words else []
+        return words + ["--coordinator", self.address, *tls]
 
     def musher(self, *words, timeout=LIMIT, code=None):
         """Runs a command to its end. With `code` that must be its exit code."""

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 
+#include "rpc/tls.h"
+
 namespace musher {
 namespace {
 constexpr int kMostMessageBytes = 64 << 20;  // a shard's block
 }
 
 std::shared_ptr<grpc::Channel> open_channel(const std::string& address) {
+  const Endpoint endpoint = Endpoint::parse(address);
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
@@ -21,7 +24,8 @@ std::shared_ptr<grpc::Channel> open_channel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 100);
   arguments.SetMaxReceiveMessageSize(kMostMessageBytes);
   arguments.SetMaxSendMessageSize(kMostMessageBytes);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  const auto credentials = channel_credentials(endpoint, arguments);
+  return grpc::CreateCustomChannel(endpoint.address, credentials, arguments);
 }
 
 ErrorCode code_of(const grpc::Status& status) {

@@ -13,6 +13,7 @@
 namespace musher {
 
 /// A connection to the coordinator that comes back by itself soon after the coordinator does.
+/// `address`: an Endpoint's text (rpc/tls.h).
 std::shared_ptr<grpc::Channel> open_channel(const std::string& address);
 
 ErrorCode code_of(const grpc::Status& status);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "rpc/tls.h"
 #include "trainer/client/channel.h"
 #include "trainer/client/messages.h"
 #include "trainer/client/reporter.h"
@@ -32,10 +33,10 @@ std::int64_t now_ms() {
 class CoordinatorClient::Impl {
  public:
   Impl(const std::string& address, RankIdentity identity)
-      : address_(address),
+      : address_(Endpoint::parse(address).address),
         identity_(std::move(identity)),
         stub_(v1::Workers::NewStub(open_channel(address))),
-        reporter_(address, identity_, *stub_) {}
+        reporter_(address_, identity_, *stub_) {}
 
   Membership join(const std::string& host, bool newcomer, Deadline deadline);
   GenerationPlan regroup(const std::vector<int>& members, std::uint64_t step,

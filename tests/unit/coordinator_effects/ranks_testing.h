@@ -14,6 +14,7 @@
 #include "coordinator/job_file.h"
 #include "coordinator/server.h"
 #include "coordinator/temporary_folder.h"
+#include "jobs.grpc.pb.h"
 #include "trainer/client/coordinator_client.h"
 #include "workers.grpc.pb.h"
 
