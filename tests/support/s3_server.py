@@ -41,7 +41,9 @@ PR_SET_PDEATHSIG = 1
 class S3Server:
     """Runs from construction to stop(). The processes also end when the thread that started them does."""
 
-    def __init__(self, data_dir, port=None, access_key=None, secret_key=None, ready_timeout=60.0):
+    def __init__(self, data_dir, port=None, access_key=None, secret_key=None, ready_timeout=60.0, host=HOST, iam=False):
+        self.host = host  # an address of this machine
+        self.iam = iam  # AWS's IAM API is there too, for users with policies
         self.access_key = access_key or secrets.token_hex(10).upper()
         self.secret_key = secret_key or secrets.token_hex(20)
         self.data_dir = Path(data_dir).resolve()
@@ -64,7 +66,7 @@ class S3Server:
 
     @property
     def endpoint(self):
-        return f"http://{HOST}:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def env(self):
         """What Musher and AWS's own tools need to reach this server, and nothing else."""
@@ -136,7 +138,7 @@ class S3Server:
                 raise RuntimeError(f"the S3 server did not start; the end of {self.log_path}:\n{tail}")
 
     def _launch(self, port):
-        ports = _free_ports(8)
+        ports = _free_ports(8, self.host)
         if port is not None:
             ports[0] = port
         self.port, self._master_port = ports[0], ports[2]
@@ -168,8 +170,8 @@ class S3Server:
             "-v=0",
             "server",
             f"-dir={self.data_dir}",
-            f"-ip={HOST}",
-            f"-ip.bind={HOST}",
+            f"-ip={self.host}",
+            f"-ip.bind={self.host}",
             f"-master.port={master}",
             f"-master.port.grpc={master_grpc}",
             "-master.peers=none",
@@ -192,6 +194,7 @@ class S3Server:
             f"-s3.localSocket={self._scratch}/s3.sock",
             f"-s3.config={config}",
             "-s3.autoCreateBucket=false",
+            f"-s3.iam.readOnly={str(not self.iam).lower()}",
         ]
 
     def _process_env(self):
@@ -213,7 +216,7 @@ class S3Server:
         """Whether a write would find a place: the volume server registers some time after S3 answers."""
         try:
             with urllib.request.urlopen(
-                f"http://{HOST}:{self._master_port}/dir/status", timeout=2
+                f"http://{self.host}:{self._master_port}/dir/status", timeout=2
             ) as answer:
                 return json.load(answer)["Topology"].get("Max", 0) > 0
         except (OSError, ValueError, KeyError):
@@ -237,11 +240,11 @@ def _weed():
     return found
 
 
-def _free_ports(count):
+def _free_ports(count, host):
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
-            one.bind((HOST, 0))
+            one.bind((host, 0))
         return [one.getsockname()[1] for one in sockets]
     finally:
         for one in sockets:
