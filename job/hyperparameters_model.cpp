@@ -55,7 +55,8 @@ std::vector<HyperparameterEntry> model_hyperparameters() {
       {"model", "text", fmt::format("{}, or a URI", fmt::join(built_in_models(), ", ")), "resnet50",
        "a built-in model, or the URI of a TorchScript file", set_model},
       {"initial_weights", "URI", "s3:// or file://", "none: fresh, by seed",
-       "weights to begin with: safetensors or TorchScript", set_initial_weights},
+       "weights to begin with: safetensors, TorchScript, or a state dict of torch.save()",
+       set_initial_weights},
       choice<bool>("initial_weights_match", &H::match_by_name,
                    {{"strict", false}, {"by_name", true}},
                    "strict: all that the file and the model have; by_name: what they have in "

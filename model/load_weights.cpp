@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -28,6 +30,24 @@ bool same_kind(at::ScalarType a, at::ScalarType b) {
   return a == b || (c10::isFloatingType(a) && c10::isFloatingType(b));
 }
 
+using Tensors = std::map<std::string, at::Tensor>;
+
+bool all_begin_with(const auto& tensors, std::string_view prefix) {
+  return std::all_of(tensors.begin(), tensors.end(),
+                     [&](const auto& entry) { return entry.first.starts_with(prefix); });
+}
+
+/// Without what wrappers of a module put before all of its names.
+Tensors without_wrappers(Tensors tensors, const NamedTensors& targets) {
+  for (const std::string_view prefix : {"module.", "_orig_mod.", "module."}) {
+    if (!all_begin_with(tensors, prefix) || all_begin_with(targets, prefix)) continue;
+    Tensors shorter;
+    for (const auto& [name, tensor] : tensors) shorter.emplace(name.substr(prefix.size()), tensor);
+    tensors = std::move(shorter);
+  }
+  return tensors;
+}
+
 std::string describe(const at::Tensor& tensor) {
   return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()),
                      fmt::join(tensor.sizes(), ","));
@@ -35,18 +55,19 @@ std::string describe(const at::Tensor& tensor) {
 
 }  // namespace
 
-std::string load_weights(Model& model, const Safetensors& weights, const std::string& name,
+std::string load_weights(Model& model, const Safetensors& file, const std::string& name,
                          WeightMatch match) {
   NamedTensors targets = model.parameters();
   for (auto& buffer : model.buffers()) targets.push_back(std::move(buffer));
 
+  const Tensors weights = without_wrappers(file.tensors, targets);
   NamedTensors matching;
   std::vector<std::string> missing, different, superfluous;
   std::set<std::string> known;
   for (const auto& [key, target] : targets) {
     known.insert(key);
-    const auto found = weights.tensors.find(key);
-    if (found == weights.tensors.end()) {
+    const auto found = weights.find(key);
+    if (found == weights.end()) {
       missing.push_back(key);
     } else if (found->second.sizes() != target.sizes() ||
                !same_kind(found->second.scalar_type(), target.scalar_type())) {
@@ -56,7 +77,7 @@ std::string load_weights(Model& model, const Safetensors& weights, const std::st
       matching.emplace_back(key, target);
     }
   }
-  for (const auto& [key, tensor] : weights.tensors) {
+  for (const auto& [key, tensor] : weights) {
     if (!known.contains(key)) superfluous.push_back(key);
   }
   const std::string odd = some_of("missing", missing) +
@@ -66,7 +87,7 @@ std::string load_weights(Model& model, const Safetensors& weights, const std::st
     throw Error(ErrorCode::kInvalidArgument, fmt::format("{} does not fit the model{}", name, odd));
   }
   const at::NoGradGuard no_grad;
-  for (auto& [key, target] : matching) target.copy_(weights.tensors.at(key));
+  for (auto& [key, target] : matching) target.copy_(weights.at(key));
   return fmt::format("{}: {} of the model's {} tensors taken{}", name, matching.size(),
                      targets.size(), odd);
 }

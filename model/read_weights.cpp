@@ -1,8 +1,10 @@
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <caffe2/serialize/inline_container.h>
 #include <caffe2/serialize/read_adapter_interface.h>
@@ -10,16 +12,25 @@
 #include <torch/csrc/jit/serialization/import.h>
 
 #include "common/error.h"
+#include "model/pickle.h"
+#include "model/state_dict.h"
 #include "model/weights.h"
 
 namespace musher {
 namespace {
 
 constexpr std::string_view kZip = "PK\x03\x04";
-constexpr std::string_view kOldPickle = "\x80\x02";  // torch.save() before 1.6 had no zip
 
 bool begins_with(std::span<const std::byte> bytes, std::string_view start) {
   return bytes.size() >= start.size() && std::memcmp(bytes.data(), start.data(), start.size()) == 0;
+}
+
+/// A pickle that is not in a zip file, as torch.save() wrote them before 1.6. A safetensors file
+/// may begin with the same two bytes, but has its header after eight.
+bool begins_as_pickle(std::span<const std::byte> bytes) {
+  constexpr std::size_t kHeader = 8;
+  return bytes.size() > kHeader && bytes[0] == std::byte{0x80} && bytes[1] >= std::byte{2} &&
+         bytes[1] <= std::byte{5} && bytes[kHeader] != std::byte{'{'};
 }
 
 /// Of bytes that outlive it.
@@ -53,6 +64,29 @@ Safetensors from_script(std::shared_ptr<MemoryReader> bytes) {
   return weights;
 }
 
+/// What torch.save() writes since version 1.6.
+Safetensors from_saved(caffe2::serialize::PyTorchStreamReader& reader, const std::string& name) {
+  const auto [pickle, size] = reader.getRecord("data.pkl");
+  if (reader.hasRecord("byteorder")) {
+    const auto [order, length] = reader.getRecord("byteorder");
+    if (std::string_view(static_cast<const char*>(order.get()), length) != "little") {
+      throw Error(ErrorCode::kInvalidArgument,
+                  name + " was written on a big-endian machine, which Musher does not read");
+    }
+  }
+  std::map<std::string, std::pair<at::DataPtr, std::size_t>> storages;
+  const StorageBytes storage = [&](const std::string& key) -> std::span<const std::byte> {
+    auto found = storages.find(key);
+    if (found == storages.end()) {
+      auto [data, length] = reader.getRecord("data/" + key);
+      found = storages.emplace(key, std::pair(std::move(data), length)).first;
+    }
+    return {static_cast<const std::byte*>(found->second.first.get()), found->second.second};
+  };
+  return from_state_dict(Pickle({static_cast<const std::byte*>(pickle.get()), size}, name), storage,
+                         name);
+}
+
 /// The first line of what LibTorch says.
 std::string reason(const std::exception& exception) {
   const auto* torch_error = dynamic_cast<const c10::Error*>(&exception);
@@ -63,23 +97,18 @@ std::string reason(const std::exception& exception) {
 }  // namespace
 
 Safetensors read_weights(std::span<const std::byte> bytes, const std::string& name) {
-  if (!begins_with(bytes, kZip) && !begins_with(bytes, kOldPickle))
-    return from_safetensors(bytes, name);
+  if (begins_as_pickle(bytes)) return from_legacy_state_dict(bytes, name);
+  if (!begins_with(bytes, kZip)) return from_safetensors(bytes, name);
   try {
-    if (begins_with(bytes, kZip)) {
-      const auto archive = std::make_shared<MemoryReader>(
-          std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-      if (caffe2::serialize::PyTorchStreamReader(archive).hasRecord("constants.pkl"))
-        return from_script(archive);
-    }
+    const auto archive = std::make_shared<MemoryReader>(
+        std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+    caffe2::serialize::PyTorchStreamReader reader(archive);
+    return reader.hasRecord("constants.pkl") ? from_script(archive) : from_saved(reader, name);
+  } catch (const Error&) {
+    throw;
   } catch (const std::exception& error) {
     throw Error(ErrorCode::kDataLoss, name + " can't be read as weights: " + reason(error));
   }
-  // A pickle is a program; one that torch.save() wrote has classes that LibTorch does not know.
-  throw Error(ErrorCode::kInvalidArgument,
-              name +
-                  " is a pickle, as torch.save() writes it; write the state dict with "
-                  "safetensors.torch.save_file() instead");
 }
 
 }  // namespace musher

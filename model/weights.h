@@ -32,8 +32,8 @@ struct Safetensors {
 Safetensors from_safetensors(std::span<const std::byte> bytes, const std::string& name);
 
 /// The tensors of a file in any of the forms that weights come in, told apart by their first bytes:
-/// safetensors or a TorchScript file. kInvalidArgument or kDataLoss with `name` for others; for
-/// what torch.save() writes it says what to do.
+/// safetensors, a TorchScript file, or a state dict as torch.save() writes it (state_dict.h), of
+/// which nothing is run. kInvalidArgument or kDataLoss with `name` for others.
 Safetensors read_weights(std::span<const std::byte> bytes, const std::string& name);
 
 /// Which tensors of a file and of a model go together.
@@ -42,7 +42,9 @@ enum class WeightMatch {
   kByName,  ///< those of the same name, shape and kind; the model's others stay as they are
 };
 
-/// Copies by name into the model's parameters and buffers. kStrict: kInvalidArgument listing what
+/// Copies by name into the model's parameters and buffers. What DistributedDataParallel and
+/// torch.compile() put before all names, `module.` and `_orig_mod.`, is left out, unless the model
+/// has it too. kStrict: kInvalidArgument listing what
 /// is missing, superfluous or of another shape; kByName: where nothing goes together. Then nothing
 /// was copied. Returns what it did in one line, with the names of what did not match.
 std::string load_weights(Model& model, const Safetensors& weights, const std::string& name,

@@ -1,9 +1,12 @@
 """Musher's networks and files beside PyTorch's and torchvision's own: pytorch_test.py MODEL_PROBE [unittest's arguments]"""
 
+import argparse
 import copy
+import datetime
 import json
 import os
 import pathlib
+import pickle
 import statistics
 import subprocess
 import sys
@@ -11,6 +14,7 @@ import tarfile
 import tempfile
 import unittest
 
+import numpy
 import safetensors
 import safetensors.torch
 import torch
@@ -158,15 +162,102 @@ class PyTorch(unittest.TestCase):
         self.probe("resnet18", inputs, 5, weights)
         self.assertIn(f"{weights} can't be read as weights", self.done.stderr)
 
-    def test_pickles_are_refused_in_one_line(self):
-        weights = self.folder / "weights.pth"
+    def assert_taken(self, weights, net, model="convnet", inputs=None):
+        self.probe(model, torch.randn(2, 1, 28, 28) if inputs is None else inputs, 10, weights)
+        ours = self.outputs()
+        for name, parameter in net.named_parameters():
+            self.assertTrue(torch.equal(ours["parameter." + name], parameter), name)
+
+    def test_state_dicts_in_all_forms_that_torch_save_has(self):
+        net, path = convnet(), self.folder / "weights.pth"
+        plain = net.state_dict()
+        wrapped = nn.ModuleDict({"module": net}).state_dict()
+        adam = torch.optim.Adam(net.parameters())
+        net(torch.randn(1, 1, 28, 28)).sum().backward()
+        adam.step()
+        checkpoint = {"epoch": 3, "state_dict": wrapped, "optimizer": adam.state_dict(), "best_acc1": torch.tensor(1.5),
+                      "args": argparse.Namespace(lr=0.1, hosts=["a", ("b", {"c"})]), "when": datetime.datetime.now(),
+                      "rng": torch.get_rng_state(), "noise": numpy.random.rand(3), "loss": numpy.float64(1), "big": 1 << 100}
+        forms = {"plain": plain, "DistributedDataParallel's": wrapped, "a checkpoint": checkpoint, "another": {"model": plain},
+                 "parameters": net.state_dict(keep_vars=True), "a bare dict": dict(plain)}
+        files = [(name, 2, True) for name in forms] + [("a checkpoint", 5, True), ("a checkpoint", 2, False),
+                                                       ("parameters", 5, False)]
+        for name, protocol, zipped in files:
+            with self.subTest(name, protocol=protocol, zipped=zipped):
+                torch.save(forms[name], path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+                self.assert_taken(path, net)
+
+    def test_state_dicts_views_and_dtypes(self):
+        net, path = convnet(), self.folder / "weights.pt"
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.copy_(parameter.bfloat16())
+        values = {}
+        flat = torch.cat([p.detach().flatten() for p in net.parameters()]).repeat_interleave(2)
+        offset = 0
+        for name, parameter in net.named_parameters():
+            values[name] = flat[offset:offset + 2 * parameter.numel():2].view(parameter.shape)
+            offset += 2 * parameter.numel()
+        values["features.0.weight"] = values["features.0.weight"].bfloat16()
+        values["features.3.weight"] = values["features.3.weight"].contiguous(memory_format=torch.channels_last)
+        values["classifier.0.weight"] = values["classifier.0.weight"].t().contiguous().t().double()
         for zipped in (True, False):
-            torch.save(convnet().state_dict(), weights, _use_new_zipfile_serialization=zipped)
-            self.probe("convnet", torch.randn(2, 1, 28, 28), 10, weights)
-            self.assertEqual(self.done.returncode, 2, self.done.stderr)
-            self.assertEqual(self.done.stderr.count("\n"), 1, self.done.stderr)
-            self.assertIn(f"{weights} is a pickle", self.done.stderr)
-            self.assertIn("safetensors.torch.save_file()", self.done.stderr)
+            torch.save(values, path, _use_new_zipfile_serialization=zipped)
+            self.assert_taken(path, net)
+
+    def test_torchvisions_resnet_with_its_buffers(self):
+        net, path = torchvision.models.resnet18(num_classes=10), self.folder / "weights.pth"
+        net.train()(torch.randn(4, 3, 32, 32))
+        torch.save(net.state_dict(), path)
+        inputs = torch.randn(3, 3, 32, 32)
+        self.assert_taken(path, net, "resnet18", inputs)
+        self.assert_close(self.outputs()["evaluation"], net.eval()(inputs).detach(), "buffers")
+
+    def test_nothing_in_a_pickle_is_run(self):
+        net, path, proof = convnet(), self.folder / "weights.pth", self.folder / "proof"
+
+        class Evil:
+            def __reduce__(self):
+                return os.system, (f"touch {proof}",)
+        for zipped in (True, False):
+            torch.save({"state_dict": net.state_dict(), "x": Evil()}, path, _use_new_zipfile_serialization=zipped)
+            self.assert_taken(path, net)
+        self.assertFalse(proof.exists())
+
+    def assert_weights_refused(self, path, *parts):
+        self.probe("convnet", torch.randn(2, 1, 28, 28), 10, path)
+        self.assertEqual(self.done.returncode, 2, self.done.stderr)
+        self.assertEqual(self.done.stderr.count("\n"), 1, self.done.stderr)
+        for part in (str(path), *parts):
+            self.assertIn(part, self.done.stderr)
+
+    def test_what_is_no_state_dict_is_refused_in_one_line(self):
+        path = self.folder / "weights.pth"
+        torch.save(nn.Linear(2, 2), path)
+        self.assert_weights_refused(path, "no state dict in it, but an object of torch.nn.modules.linear.Linear",
+                                    "state_dict, model_state_dict, model")
+        torch.save({"epoch": 3, "weights": {"a": torch.zeros(2)}}, path)
+        self.assert_weights_refused(path, "a dict of epoch, weights without tensors")
+        torch.save([1, 2], path)
+        self.assert_weights_refused(path, "something else than a dict")
+        with open(path, "wb") as file:
+            pickle.dump({"a": 1}, file, protocol=2)
+        self.assert_weights_refused(path, "a pickle that torch.save() has not written")
+        torch.save({"a": torch.zeros(3, dtype=torch.complex64)}, path)
+        self.assert_weights_refused(path, "tensor a is kept in a torch.ComplexFloatStorage")
+
+    def test_damaged_state_dicts_are_refused_in_one_line(self):
+        path = self.folder / "weights.pth"
+        for zipped in (True, False):
+            torch.save(convnet().state_dict(), path, _use_new_zipfile_serialization=zipped)
+            whole = path.read_bytes()
+            for share in (0.01, 0.5, 0.9, 0.999):
+                path.write_bytes(whole[:int(len(whole) * share)])
+                self.assert_weights_refused(path)
+        for byte in range(60, 2000, 97):  # within the pickle
+            path.write_bytes(whole[:byte] + bytes([whole[byte] ^ 0x15]) + whole[byte + 1:])
+            self.probe("convnet", torch.randn(2, 1, 28, 28), 10, path)
+            self.assertIn(self.done.returncode, (0, 2), self.done.stderr)
 
     def test_initial_weights_are_distributed_as_torchvisions(self):
         self.probe("resnet50", torch.randn(2, 3, 32, 32), 1000)
