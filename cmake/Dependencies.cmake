@@ -64,3 +64,10 @@ add_library(musher::dep_mpi ALIAS musher_dep_mpi)
 target_include_directories(musher_dep_mpi SYSTEM INTERFACE "${MUSHER_VENV}/include")
 target_link_libraries(musher_dep_mpi INTERFACE "${MUSHER_VENV}/lib/libmpi.so" Threads::Threads)
 target_link_options(musher_dep_mpi INTERFACE "-Wl,-rpath,${MUSHER_VENV}/lib")
+
+# The library by which that Open MPI talks with its launcher.
+add_library(musher_dep_pmix INTERFACE)
+add_library(musher::dep_pmix ALIAS musher_dep_pmix)
+target_link_libraries(musher_dep_pmix INTERFACE "${MUSHER_VENV}/lib/openmpi/libpmix.so.2")
+target_link_options(musher_dep_pmix INTERFACE "-Wl,-rpath,${MUSHER_VENV}/lib/openmpi"
+  "-Wl,-rpath-link,${MUSHER_VENV}/lib/openmpi")

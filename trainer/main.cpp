@@ -143,11 +143,11 @@ struct End {
 /// A rank that others have started beside training.
 End run_newcomer(const TrainerOptions& options, const MpiRuntime& mpi, StopRequest& stop,
                  const MetadataConfig& metadata) {
-  Applicant applicant;
+  Applicant applicant(mpi);
   RankIdentity identity{options.job_name, options.attempt, options.newcomer, mpi.world_size(),
                         read_token(options.token_file)};
   CoordinatorClient client(options.coordinator, identity);
-  const RankRole role{options.newcomer, std::max(0, options.gpu), /*newcomer=*/true};
+  const RankRole role{mpi, options.newcomer, std::max(0, options.gpu), /*newcomer=*/true};
   const auto enter = [&] { return applicant.enter({}, Deadline::after(kEnterTimeout)); };
   const RankEnd end = run_rank(options, role, enter, client, stop, metadata);
   return {0, end.outcome == Outcome::kLeft, end.members_changed};
@@ -171,7 +171,7 @@ End run(TrainerOptions options, const MpiRuntime& mpi, StopRequest& stop,
   CoordinatorClient client(rendezvous->address, rendezvous->identity);
   End end;
   try {
-    const RankRole role{mpi.world_rank(), mpi.local_rank()};
+    const RankRole role{mpi, mpi.world_rank(), mpi.local_rank()};
     const auto enter = [&] { return std::move(world); };
     const RankEnd run_end = run_rank(options, role, enter, client, stop, metadata);
     end = {0, run_end.outcome == Outcome::kLeft, run_end.members_changed};

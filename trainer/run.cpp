@@ -126,6 +126,9 @@ RankEnd run_rank(const TrainerOptions& options, const RankRole& role,
   session_options.bucket_bytes = options.bucket_mib << 20;
   session_options.step_timeout = std::chrono::seconds(options.step_timeout_seconds);
   session_options.newcomer_command = newcomer_command(options);
+  session_options.start_newcomer = [&mpi = role.mpi](std::vector<std::string> command) {
+    return std::make_unique<Newcomer>(mpi, std::move(command));
+  };
   session_options.faults = faults;
   client.progress({Phase::kLoading, 0, 0, 0, 0, 0, 0});
   const TellOfStop told(stop, client);

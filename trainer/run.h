@@ -5,6 +5,7 @@
 
 #include "trainer/client/coordinator_client.h"
 #include "trainer/collective/collective.h"
+#include "trainer/collective/mpi.h"
 #include "trainer/metadata.h"
 #include "trainer/options.h"
 #include "trainer/stop_request.h"
@@ -13,6 +14,7 @@ namespace musher {
 
 /// What a rank is within its attempt.
 struct RankRole {
+  const MpiRuntime& mpi;
   int member = 0;
   int local_rank = 0;     ///< among the ranks of its host: the GPU to use
   bool newcomer = false;  ///< started beside training

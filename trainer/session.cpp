@@ -247,7 +247,7 @@ bool Session::newcomer_ready() {
   if (!newcomer_) {
     for (const int member : client_.directives().start) {
       if (!started_.insert(member).second) continue;
-      newcomer_ = std::make_unique<Newcomer>(newcomer_command(member));
+      newcomer_ = options_.start_newcomer(newcomer_command(member));
       break;
     }
   }

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -31,6 +32,7 @@ struct SessionOptions {
   c10::Device device = c10::Device(c10::kCPU);
   std::int64_t bucket_bytes = 4 << 20;
   std::chrono::seconds step_timeout{600};
+  std::function<std::unique_ptr<Newcomer>(std::vector<std::string> command)> start_newcomer;
   /// Program and arguments of a newcomer; its number and its GPU are added.
   std::vector<std::string> newcomer_command;
   Faults faults;  ///< of tests

@@ -1,5 +1,6 @@
 #include "trainer/collective/mpi.h"
 
+#include <algorithm>
 #include <climits>
 #include <future>
 #include <utility>
@@ -19,11 +20,17 @@ namespace {
 // reads the buffer.
 constexpr std::chrono::seconds kLetGo{1};
 
+constexpr std::chrono::milliseconds kLookForDeaths{20};
+
 /// Waits for an operation; past the deadline cuts it off, and returns when nothing writes to its
 /// buffer any more.
 void finish(std::future<void>& done, MpiGroup& group, std::string_view operation,
             Deadline deadline) {
-  if (done.wait_until(deadline.when()) == std::future_status::ready) return done.get();
+  do {
+    const auto until = std::min(deadline.when(), Deadline::Clock::now() + kLookForDeaths);
+    if (done.wait_until(until) == std::future_status::ready) return done.get();
+    group.look_for_deaths();
+  } while (!deadline.expired());
   const auto reason = fmt::format("rank {} of {}: {} did not end by its deadline", group.rank(),
                                   group.size(), operation);
   group.fail(reason);
@@ -106,6 +113,7 @@ class MpiCollective final : public Collective {
   }
 
   std::unique_ptr<Collective> grow(Newcomer* newcomer, Deadline deadline) override {
+    if (newcomer != nullptr) group_->watch(newcomer->process());
     const MPI_Comm peer = newcomer != nullptr ? newcomer->call_in() : MPI_COMM_NULL;
     auto next = std::make_shared<std::shared_ptr<MpiGroup>>();
     auto done = thread_.post([group = group_, next, peer] { *next = group->with_newcomer(peer); });
@@ -131,15 +139,17 @@ std::unique_ptr<Collective> made_by(Make make, const char* late, Deadline deadli
 
 }  // namespace
 
-std::unique_ptr<Collective> make_mpi_collective(const MpiRuntime&, const MpiOptions& options,
-                                                Deadline deadline) {
-  return made_by([options, deadline] { return MpiGroup::of_world(options, deadline); },
+std::unique_ptr<Collective> make_mpi_collective(const MpiRuntime& runtime,
+                                                const MpiOptions& options, Deadline deadline) {
+  const MpiGroup::Context context{options, runtime.communicators()};
+  return made_by([context, deadline] { return MpiGroup::of_world(context, deadline); },
                  "not all ranks came to the first collective by its deadline", deadline);
 }
 
-std::unique_ptr<Collective> make_newcomer_collective(MPI_Comm peer, const MpiOptions& options,
-                                                     Deadline deadline) {
-  return made_by([peer, options] { return MpiGroup::as_newcomer(peer, options); },
+std::unique_ptr<Collective> make_newcomer_collective(const MpiRuntime& runtime, MPI_Comm peer,
+                                                     const MpiOptions& options, Deadline deadline) {
+  const MpiGroup::Context context{options, runtime.communicators()};
+  return made_by([peer, context] { return MpiGroup::as_newcomer(peer, context); },
                  "the ranks did not take this newcomer in by the deadline", deadline);
 }
 

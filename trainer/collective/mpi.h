@@ -4,6 +4,7 @@
 
 #include "common/deadline.h"
 #include "trainer/collective/collective.h"
+#include "trainer/collective/communicator_count.h"
 
 namespace musher {
 
@@ -28,6 +29,8 @@ class MpiRuntime {
   /// Whether the death of a rank is an error code (mpirun --with-ft ulfm) and not the end of all
   /// ranks.
   bool fault_tolerant() const { return fault_tolerant_; }
+  /// For who makes communicators.
+  std::shared_ptr<CommunicatorCount> communicators() const { return communicators_; }
 
   /// MPI_Finalize, which waits for the other ranks and after a failure may never return. False when
   /// it has not by the deadline: a thread is then stuck in MPI for good, and main must leave by
@@ -41,6 +44,7 @@ class MpiRuntime {
   bool fault_tolerant_ = false;
   bool is_newcomer_ = false;
   bool finalized_ = false;
+  std::shared_ptr<CommunicatorCount> communicators_;
 };
 
 struct MpiOptions {

@@ -85,15 +85,15 @@ void in_pieces(const Buffer& buffer, Step&& step) {
 
 }  // namespace
 
-std::shared_ptr<MpiGroup> MpiGroup::of_world(const MpiOptions& options, Deadline deadline) {
-  return shrunken(MPI_COMM_WORLD, options, {}, deadline);
+std::shared_ptr<MpiGroup> MpiGroup::of_world(const Context& context, Deadline deadline) {
+  return shrunken(MPI_COMM_WORLD, context, {}, deadline);
 }
 
 std::shared_ptr<MpiGroup> MpiGroup::survivors(Deadline deadline) const {
-  return shrunken(comm_, options_, host_ ? host_->adopted() : Segments{}, deadline);
+  return shrunken(comm_, context_, host_ ? host_->adopted() : Segments{}, deadline);
 }
 
-std::shared_ptr<MpiGroup> MpiGroup::shrunken(MPI_Comm parent, const MpiOptions& options,
+std::shared_ptr<MpiGroup> MpiGroup::shrunken(MPI_Comm parent, const Context& context,
                                              const Segments& segments, Deadline deadline) {
   // A shrink is a duplicate that copes with ranks that are dead already, so the world's first group
   // is made by it too. A rank that dies in the middle fails the new group, on whichever ranks
@@ -103,19 +103,20 @@ std::shared_ptr<MpiGroup> MpiGroup::shrunken(MPI_Comm parent, const MpiOptions& 
     const MPI_Comm from = failed ? failed->comm_ : parent;
     MPI_Comm comm = MPI_COMM_NULL;
     const int code = MPIX_Comm_shrink(from, &comm);
+    context.communicators->add(1);
     if (code != MPI_SUCCESS && !is_peer_failure(code)) {
       throw Error(ErrorCode::kInternal, fmt::format("MPIX_Comm_shrink: {}", error_text(code)));
     }
     if (all_have(from, code == MPI_SUCCESS)) {
-      std::shared_ptr<MpiGroup> group(new MpiGroup(comm, options));
-      bool shared = true;
+      std::shared_ptr<MpiGroup> group(new MpiGroup(comm, context));
+      bool complete = true;
       try {
-        group->share_memory(segments);
+        group->found(segments);
       } catch (const PeerFailure&) {
-        shared = false;
+        complete = false;
         MPIX_Comm_revoke(comm);  // so that nobody waits for this rank in it
       }
-      if (all_have(from, shared)) return group;
+      if (all_have(from, complete)) return group;
       group->fail("a rank died while the ranks found together");
       failed = std::move(group);
     }
@@ -123,7 +124,7 @@ std::shared_ptr<MpiGroup> MpiGroup::shrunken(MPI_Comm parent, const MpiOptions& 
   }
 }
 
-MpiGroup::MpiGroup(MPI_Comm comm, const MpiOptions& options) : comm_(comm), options_(options) {
+MpiGroup::MpiGroup(MPI_Comm comm, const Context& context) : comm_(comm), context_(context) {
   MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
   MPI_Comm_rank(comm_, &rank_);
   MPI_Comm_size(comm_, &size_);
@@ -241,6 +242,14 @@ void MpiGroup::fail(const std::string& reason) {
   }
 }
 
+void MpiGroup::look_for_deaths() {
+  if (watch_) watch_->look();
+}
+
+void MpiGroup::watch(const ProcessIdentity& process) {
+  if (watch_) watch_->add(process);
+}
+
 std::optional<std::string> MpiGroup::failure() {
   {
     std::lock_guard lock(mutex_);
@@ -249,6 +258,7 @@ std::optional<std::string> MpiGroup::failure() {
   if (host_) {
     if (auto reason = host_->failure()) return reason;
   }
+  look_for_deaths();
   // Any call into MPI takes in the news that wait at the door; the probe is the cheapest.
   int flag = 0;
   MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, comm_, &flag, MPI_STATUS_IGNORE);

@@ -12,6 +12,8 @@
 
 #include "common/deadline.h"
 #include "trainer/collective/collective.h"
+#include "trainer/collective/communicator_count.h"
+#include "trainer/collective/host_watch.h"
 #include "trainer/collective/mpi.h"
 #include "trainer/collective/shared_memory.h"
 
@@ -23,8 +25,14 @@ namespace musher {
 /// this one. fail() and failure() are safe from any thread, beside an operation.
 class MpiGroup {
  public:
+  /// What the groups of a process have in common.
+  struct Context {
+    MpiOptions options;
+    std::shared_ptr<CommunicatorCount> communicators;
+  };
+
   /// The living ranks of MPI's world, as a new communicator. Collective over them.
-  static std::shared_ptr<MpiGroup> of_world(const MpiOptions& options, Deadline deadline);
+  static std::shared_ptr<MpiGroup> of_world(const Context& context, Deadline deadline);
   /// The living ranks of this group, which has failed. Memory allocated here is reduced in place
   /// there too.
   std::shared_ptr<MpiGroup> survivors(Deadline deadline) const;
@@ -34,7 +42,7 @@ class MpiGroup {
   /// has failed.
   std::shared_ptr<MpiGroup> with_newcomer(MPI_Comm peer);
   /// The newcomer's side of it; `peer` as above.
-  static std::shared_ptr<MpiGroup> as_newcomer(MPI_Comm peer, const MpiOptions& options);
+  static std::shared_ptr<MpiGroup> as_newcomer(MPI_Comm peer, const Context& context);
 
   ~MpiGroup();
   MpiGroup(const MpiGroup&) = delete;
@@ -55,16 +63,25 @@ class MpiGroup {
   void fail(const std::string& reason);
   std::optional<std::string> failure();
 
+  /// Looks for deaths on this host and tells MPI of them, so that no call waits for the dead. For
+  /// whoever waits for an operation, beside it. From any thread.
+  void look_for_deaths();
+  /// Looks for the death of this process as well, which is about to join.
+  void watch(const ProcessIdentity& process);
+
  private:
   using Segments = std::vector<std::shared_ptr<SharedSegment>>;
 
-  MpiGroup(MPI_Comm comm, const MpiOptions& options);
-  static std::shared_ptr<MpiGroup> shrunken(MPI_Comm parent, const MpiOptions& options,
+  MpiGroup(MPI_Comm comm, const Context& context);
+  static std::shared_ptr<MpiGroup> shrunken(MPI_Comm parent, const Context& context,
                                             const Segments& segments, Deadline deadline);
 
   static std::shared_ptr<MpiGroup> merged(MPI_Comm local, MPI_Comm peer, int remote, bool last,
-                                          const MpiOptions& options, std::atomic<MPI_Comm>& making);
+                                          const Context& context, std::atomic<MPI_Comm>& making);
 
+  void found(const Segments& segments);
+  void introduce();
+  void come_level();
   void share_memory(const Segments& segments);
   bool group_by_host();
   std::shared_ptr<SharedSegment> make_segment(std::size_t bytes);
@@ -87,11 +104,14 @@ class MpiGroup {
   void all_reduce_among_leaders(const Buffer& buffer);
 
   MPI_Comm comm_;
-  MpiOptions options_;
+  const Context context_;
   int rank_ = 0;
   int size_ = 1;
   MPI_Op sum_bfloat16_ = MPI_OP_NULL;
   MPI_Op sum_float16_ = MPI_OP_NULL;
+
+  std::vector<ProcessIdentity> processes_;  ///< by rank; set before the group is handed out
+  std::unique_ptr<HostWatch> watch_;        ///< likewise
 
   // Where ranks share a host: the ranks of this host, and rank 0 of each host. Set before the group
   // is handed out.

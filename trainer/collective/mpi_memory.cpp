@@ -1,16 +1,12 @@
-// How the ranks of an MpiGroup come to share the memory of their hosts.
+// How the ranks of an MpiGroup introduce themselves, and come to share the memory of their hosts.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <span>
 
 #include <fmt/format.h>
 #include <mpi.h>
 #include <unistd.h>
 
-#include "common/checksum.h"
 #include "common/error.h"
 #include "trainer/collective/mpi_group.h"
 
@@ -30,20 +26,36 @@ std::shared_ptr<void> plain_memory(std::size_t bytes) {
   return {memory, std::free};
 }
 
-/// The same for processes that can share memory: one kernel, one host name (containers and test
-/// hosts have their own), one space of process ids, by which segments are found.
-std::uint64_t host_identity() {
-  std::string text(256, '\0');
-  gethostname(text.data(), text.size() - 1);
-  text.resize(text.find('\0'));
-  std::string boot;
-  std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
-  std::error_code ignored;
-  text += boot + std::filesystem::read_symlink("/proc/self/ns/pid", ignored).string();
-  return hash64(std::as_bytes(std::span(text)));
-}
+/// More than the communicators that one regrouping makes beside those that are counted.
+constexpr std::int64_t kUncounted = 8;
 
 }  // namespace
+
+/// All that a new communicator needs to be a group. Collective over its ranks.
+void MpiGroup::found(const Segments& segments) {
+  introduce();
+  share_memory(segments);
+}
+
+/// Makes every rank's processes known to all, so that each watches those of its host, and brings
+/// the ranks level (trainer/collective/communicator_count.h).
+void MpiGroup::introduce() {
+  struct Introduction {
+    ProcessIdentity process;
+    std::int64_t communicators;
+  };
+  const Introduction own{ProcessIdentity::of_this_process(), context_.communicators->value()};
+  std::vector<Introduction> all(static_cast<std::size_t>(size_));
+  check(MPI_Allgather(&own, sizeof own, MPI_BYTE, all.data(), sizeof own, MPI_BYTE, comm_),
+        "introduction of the ranks");
+  std::int64_t most = 0;
+  for (const Introduction& rank : all) {
+    processes_.push_back(rank.process);
+    most = std::max(most, rank.communicators);
+  }
+  watch_ = std::make_unique<HostWatch>(processes_);
+  context_.communicators->raise_to(most + kUncounted);
+}
 
 /// Whether every rank says yes; the same answer on all.
 bool MpiGroup::all_agree(bool mine) {
@@ -55,13 +67,16 @@ bool MpiGroup::all_agree(bool mine) {
 /// Splits the ranks by host. False where no two ranks share one. Not by MPI_COMM_TYPE_SHARED: with
 /// a rank that was started later among them Open MPI 5.0 took that for dead.
 bool MpiGroup::group_by_host() {
-  const std::uint64_t own_host = options_.ranks_per_host > 0
-                                     ? static_cast<std::uint64_t>(rank_ / options_.ranks_per_host)
-                                     : host_identity();
-  std::vector<std::uint64_t> hosts(static_cast<std::size_t>(size_));
-  check(MPI_Allgather(&own_host, 1, MPI_UINT64_T, hosts.data(), 1, MPI_UINT64_T, comm_),
-        "exchange of hosts");
+  const int per_host = context_.options.ranks_per_host;
+  std::vector<std::uint64_t> hosts;
+  hosts.reserve(static_cast<std::size_t>(size_));
+  for (int rank = 0; rank < size_; ++rank) {
+    hosts.push_back(per_host > 0 ? static_cast<std::uint64_t>(rank / per_host)
+                                 : processes_[static_cast<std::size_t>(rank)].host);
+  }
+  const auto own_host = hosts[static_cast<std::size_t>(rank_)];
   const auto first = std::find(hosts.begin(), hosts.end(), own_host) - hosts.begin();
+  context_.communicators->add(1);
   check(MPI_Comm_split(comm_, static_cast<int>(first), rank_, &host_comm_), "split by host");
   MPI_Comm_set_errhandler(host_comm_, MPI_ERRORS_RETURN);
   int own = 0, here = 1;
@@ -71,6 +86,7 @@ bool MpiGroup::group_by_host() {
   if (!shares_host_) return false;
   several_hosts_ = !all_agree(here == size_);
   if (!several_hosts_) return true;
+  context_.communicators->add(1);
   check(MPI_Comm_split(comm_, own == 0 ? 0 : MPI_UNDEFINED, rank_, &leaders_),
         "split of the leaders");
   if (leaders_ != MPI_COMM_NULL) MPI_Comm_set_errhandler(leaders_, MPI_ERRORS_RETURN);
@@ -102,7 +118,7 @@ std::shared_ptr<SharedSegment> MpiGroup::make_segment(std::size_t bytes) {
 }
 
 void MpiGroup::share_memory(const Segments& segments) {
-  if (!options_.shared_memory || size_ == 1 || !group_by_host()) return;
+  if (!context_.options.shared_memory || size_ == 1 || !group_by_host()) return;
   auto control = make_segment(SharedMemoryGroup::control_bytes());
   if (!control) return;
 
@@ -117,6 +133,7 @@ void MpiGroup::share_memory(const Segments& segments) {
   check(MPI_Allgather(&own, sizeof own, MPI_BYTE, facts.data(), sizeof own, MPI_BYTE, host_comm_),
         "exchange of ranks");
   std::vector<SharedMemoryGroup::Member> members;
+  members.reserve(facts.size());
   for (const Facts& fact : facts)
     members.push_back({static_cast<pid_t>(fact.pid), static_cast<int>(fact.rank)});
 

@@ -8,6 +8,7 @@
 
 #include "common/deadline.h"
 #include "trainer/collective/collective.h"
+#include "trainer/collective/host_watch.h"
 #include "trainer/collective/mpi.h"
 
 namespace musher {
@@ -17,8 +18,8 @@ namespace musher {
 /// its own. Calls come from one thread.
 class Newcomer {
  public:
-  /// `command`: program and arguments. MpiRuntime must be up.
-  explicit Newcomer(std::vector<std::string> command);
+  /// `command`: program and arguments.
+  Newcomer(const MpiRuntime& mpi, std::vector<std::string> command);
   /// Sends it home where it was not taken in.
   ~Newcomer();
   Newcomer(const Newcomer&) = delete;
@@ -28,6 +29,9 @@ class Newcomer {
   bool ready() const;
   /// It could not be started, or is gone.
   bool failed() const;
+
+  /// Which process it is, once ready().
+  const ProcessIdentity& process() const;
 
   /// Tells it that the others come now. Returns the communicator of this rank and the newcomer, in
   /// this order. Once, when ready(). For MpiCollective::grow().
@@ -42,7 +46,7 @@ class Newcomer {
 class Applicant {
  public:
   /// Meets who started it. Throws PeerFailure.
-  Applicant();
+  explicit Applicant(const MpiRuntime& mpi);
 
   /// Tells that it is ready, and returns as the last rank of the collective that takes it in. Null
   /// where it is sent home, or who started it is gone. Throws PeerFailure when it was not taken in
@@ -50,12 +54,13 @@ class Applicant {
   std::unique_ptr<Collective> enter(const MpiOptions& options, Deadline deadline);
 
  private:
+  const MpiRuntime& mpi_;
   MPI_Comm peer_ = MPI_COMM_NULL;
 };
 
 /// The collective that takes the process at the other end of `peer` in as its last rank; its own
 /// side. Throws PeerFailure.
-std::unique_ptr<Collective> make_newcomer_collective(MPI_Comm peer, const MpiOptions& options,
-                                                     Deadline deadline);
+std::unique_ptr<Collective> make_newcomer_collective(const MpiRuntime& runtime, MPI_Comm peer,
+                                                     const MpiOptions& options, Deadline deadline);
 
 }  // namespace musher

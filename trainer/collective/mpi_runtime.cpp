@@ -50,6 +50,7 @@ MpiRuntime::MpiRuntime() {
     MPI_Comm_rank(host, &local_rank_);
     MPI_Comm_free(&host);
   }
+  communicators_ = std::make_shared<CommunicatorCount>();
 }
 
 MpiRuntime::~MpiRuntime() {

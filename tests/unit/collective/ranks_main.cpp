@@ -7,6 +7,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -28,6 +29,8 @@ constexpr DType kAllTypes[] = {DType::kFloat32, DType::kFloat64, DType::kBFloat1
                                DType::kFloat16, DType::kInt64,   DType::kUInt8};
 // Around the edges of cache lines, slices and pieces; zero too.
 constexpr std::size_t kSizes[] = {0, 1, 3, 17, 63, 1000, 16385, 65537, 200003};
+/// Floats of a buffer whose all-reduce takes long enough to be hit.
+constexpr std::size_t kCount = 2500000;
 
 Deadline soon() {
   return Deadline::after(std::chrono::seconds(60));
@@ -99,8 +102,8 @@ void require_sum(const Buffer& buffer, const std::vector<int>& ranks, const std:
 }
 
 std::vector<int> up_to(int size) {
-  std::vector<int> ranks;
-  for (int rank = 0; rank < size; ++rank) ranks.push_back(rank);
+  std::vector<int> ranks(static_cast<std::size_t>(size));
+  std::iota(ranks.begin(), ranks.end(), 0);
   return ranks;
 }
 
@@ -186,7 +189,7 @@ void others(Test& test) {
 /// two runs.
 void identity(Test& test) {
   std::uint64_t digest = 0;
-  auto allocated = test.ranks->allocate(8 * 300001, soon());
+  auto allocated = test.ranks->allocate(sizeof(double) * 300001, soon());
   for (int round = 0; round < 6; ++round) {
     for (DType dtype : kAllTypes) {
       for (std::size_t count : {std::size_t{17}, std::size_t{16385}, std::size_t{300001}}) {
@@ -210,7 +213,7 @@ std::int64_t now_us() {
 
 /// All-reduces until a PeerFailure comes; what it says.
 std::string reduce_until_failure(Test& test, Deadline each) {
-  std::vector<float> own(2500000);
+  std::vector<float> own(kCount);
   try {
     while (true) test.ranks->all_reduce({own.data(), own.size(), DType::kFloat32})->wait(each);
   } catch (const PeerFailure& failure) {
@@ -240,13 +243,12 @@ void survive(Test& test, int expected_size) {
 }
 
 void killed(Test& test, bool last) {
-  const std::size_t count = 2500000;
   const int victim = last ? test.size() - 1 : 0;
-  if (test.rank() == victim) die_in_all_reduce(test, count);
-  auto memory = test.ranks->allocate(count * 4, soon());
+  if (test.rank() == victim) die_in_all_reduce(test, kCount);
+  auto memory = test.ranks->allocate(kCount * sizeof(float), soon());
   std::string reason;
   try {
-    while (true) test.ranks->all_reduce({memory.get(), count, DType::kFloat32})->wait(soon());
+    while (true) test.ranks->all_reduce({memory.get(), kCount, DType::kFloat32})->wait(soon());
   } catch (const PeerFailure& failure) {
     test.say(fmt::format("failure at {} us: {}", now_us(), failure.what()));
     reason = failure.what();
@@ -264,13 +266,13 @@ void killed(Test& test, bool last) {
 
 void two_killed(Test& test) {
   const int target = test.size() - 2;
-  if (test.rank() == 0) die_in_all_reduce(test, 2500000);
+  if (test.rank() == 0) die_in_all_reduce(test, kCount);
   if (test.is_last()) {
-    auto memory = test.ranks->allocate(2500000 * 4, soon());
+    auto memory = test.ranks->allocate(kCount * sizeof(float), soon());
     reduce_until_failure(test, soon());
     kill(getpid(), SIGKILL);  // in the middle of the others' recovery
   }
-  auto memory = test.ranks->allocate(2500000 * 4, soon());
+  auto memory = test.ranks->allocate(kCount * sizeof(float), soon());
   reduce_until_failure(test, soon());
   survive(test, target);
 }
@@ -320,14 +322,15 @@ void mismatch(Test& test) {
 }
 
 /// All go on reducing, as training does, until rank 0's newcomer is ready; then they take it in.
-void take_in_newcomer(Test& test) {
+void take_in_newcomer(Test& test, bool dead = false) {
   std::unique_ptr<Newcomer> newcomer;
-  if (test.rank() == 0) newcomer = std::make_unique<Newcomer>(test.command);
+  if (test.rank() == 0) newcomer = std::make_unique<Newcomer>(test.runtime, test.command);
   for (float ready = 0; ready == 0;) {
     require(!newcomer || !newcomer->failed(), "the newcomer could not be started");
     ready = newcomer && newcomer->ready() ? 1 : 0;
     test.ranks->all_reduce({&ready, 1, DType::kFloat32})->wait(soon());
   }
+  if (newcomer && dead) kill(static_cast<pid_t>(newcomer->process().pid), SIGKILL);
   if (newcomer) std::ofstream(test.folder + "/called").flush();
   test.ranks = test.ranks->grow(newcomer.get(), soon());
 }
@@ -335,8 +338,8 @@ void take_in_newcomer(Test& test) {
 void replaced(Test& test) {
   const int size = test.size();
   if (!test.runtime.is_newcomer()) {
-    if (test.is_last()) die_in_all_reduce(test, 2500000);
-    auto memory = test.ranks->allocate(2500000 * 4, soon());
+    if (test.is_last()) die_in_all_reduce(test, kCount);
+    auto memory = test.ranks->allocate(kCount * sizeof(float), soon());
     reduce_until_failure(test, soon());
     survive(test, size - 1);
     take_in_newcomer(test);
@@ -345,8 +348,8 @@ void replaced(Test& test) {
   require(test.runtime.is_newcomer() == test.is_last(), "the newcomer is not the last rank");
   require_right_sums(test, "with the newcomer");
   // It dies as any other rank does.
-  if (test.is_last()) die_in_all_reduce(test, 2500000);
-  auto memory = test.ranks->allocate(2500000 * 4, soon());
+  if (test.is_last()) die_in_all_reduce(test, kCount);
+  auto memory = test.ranks->allocate(kCount * sizeof(float), soon());
   reduce_until_failure(test, soon());
   survive(test, size - 1);
 }
@@ -360,11 +363,50 @@ void grown(Test& test) {
   require_right_sums(test, "with the newcomer");
 }
 
-/// The newcomer is killed about when it is called in: the others go on without it.
-void newcomer_lost(Test& test) {
+/// Ranks that have made fewer communicators than others catch up when they come together, so that
+/// the next one is told from all before it, whoever is left by then.
+void level(Test& test) {
+  if (!test.runtime.is_newcomer()) {
+    if (test.rank() == 0) test.runtime.communicators()->raise_to(500);
+    take_in_newcomer(test);
+  }
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(test.size()));
+  std::int64_t own = test.runtime.communicators()->value();
+  test.ranks->all_gather({&own, 1, DType::kInt64}, {counts.data(), counts.size(), DType::kInt64},
+                         soon());
+  test.say(fmt::format("communicators {}", fmt::join(counts, " ")));
+  require(own > 500, "the leader's communicators were not caught up with");
+  for (const std::int64_t count : counts) require(count == own, "the ranks are not level");
+  if (test.rank() == 0) die_in_all_reduce(test, kCount);
+  auto memory = test.ranks->allocate(kCount * sizeof(float), soon());
+  reduce_until_failure(test, soon());
+  survive(test, test.size() - 1);
+}
+
+/// mpirun, of which MPI hears of deaths, is stopped when a rank dies.
+void mpirun_silent(Test& test) {
+  const pid_t mpirun = getppid();
+  if (test.rank() == 0) kill(mpirun, SIGSTOP);
+  float together = 1;
+  test.ranks->all_reduce({&together, 1, DType::kFloat32})->wait(soon());
+  const bool victim = test.is_last();
+  if (victim) die_in_all_reduce(test, kCount);
+  auto memory = test.ranks->allocate(kCount * sizeof(float), soon());
+  reduce_until_failure(test, soon());
+  try {
+    survive(test, test.size() - 1);
+  } catch (const std::exception&) {
+    kill(mpirun, SIGCONT);
+    throw;
+  }
+  kill(mpirun, SIGCONT);
+}
+
+/// The newcomer is killed about when it is called in, or just before: the others go on without it.
+void newcomer_lost(Test& test, bool before) {
   const int size = test.size();
   try {
-    take_in_newcomer(test);
+    take_in_newcomer(test, before);
     reduce_until_failure(test, soon());
   } catch (const PeerFailure& failure) {
     test.say(fmt::format("not taken in: {}", failure.what()));
@@ -385,13 +427,16 @@ const std::map<std::string, std::function<void(Test&)>> kScenarios = {
     {"mismatch", mismatch},
     {"grown", grown},
     {"replaced", replaced},
-    {"newcomer_lost", newcomer_lost},
+    {"level", level},
+    {"mpirun_silent", mpirun_silent},
+    {"newcomer_lost", [](Test& test) { newcomer_lost(test, false); }},
+    {"newcomer_dead", [](Test& test) { newcomer_lost(test, true); }},
 };
 
 /// A newcomer's way into the collective.
-std::unique_ptr<Collective> enter(const std::string& scenario, const std::string& folder,
-                                  const MpiOptions& options) {
-  Applicant applicant;
+std::unique_ptr<Collective> enter(const MpiRuntime& runtime, const std::string& scenario,
+                                  const std::string& folder, const MpiOptions& options) {
+  Applicant applicant(runtime);
   std::thread killer;
   if (scenario == "newcomer_lost") {
     killer = std::thread([folder] {
@@ -407,10 +452,10 @@ std::unique_ptr<Collective> enter(const std::string& scenario, const std::string
 int run(const std::vector<std::string>& command, const MpiOptions& options) {
   const std::string &scenario = command[1], &folder = command[2];
   MpiRuntime runtime;
-  const int number = runtime.is_newcomer() ? runtime.world_rank() + 100 : runtime.world_rank();
+  const int number = runtime.is_newcomer() ? 100 + getpid() : runtime.world_rank();
   Test test{runtime, nullptr, std::ofstream(fmt::format("{}/rank{}", folder, number)), folder,
             command};
-  test.ranks = runtime.is_newcomer() ? enter(scenario, folder, options)
+  test.ranks = runtime.is_newcomer() ? enter(runtime, scenario, folder, options)
                                      : make_mpi_collective(runtime, options, soon());
   int code = 0;
   try {

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 
-KILLED = {"last_killed": 1, "first_killed": 1, "two_killed": 2, "stopped": 1, "replaced": 1, "grown": -1}
+KILLED = {"last_killed": 1, "first_killed": 1, "two_killed": 2, "stopped": 1, "replaced": 1, "grown": -1,
+          "level": 0, "mpirun_silent": 1}
 
 
 def run(arguments, folder):
