@@ -16,7 +16,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 class LocalStore : public testing::Test {
- protected:
+ public:
   LocalStore() {
     std::string pattern = (std::filesystem::temp_directory_path() / "store-XXXXXX").string();
     folder_ = mkdtemp(pattern.data());
@@ -24,6 +24,7 @@ class LocalStore : public testing::Test {
   }
   ~LocalStore() override { std::filesystem::remove_all(folder_); }
 
+ protected:
   std::size_t files_on_disk() const {
     std::size_t count = 0;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_)) {
@@ -64,7 +65,7 @@ TEST_F(LocalStore, ListsBelowAPrefixOnly) {
 TEST_F(LocalStore, ListsInPages) {
   for (int i = 0; i < 2'500; ++i) std::ofstream(folder_ / std::to_string(i));
   std::size_t pages = 0, largest = 0, total = 0;
-  store_->list("", [&](std::vector<ObjectInfo> page) {
+  store_->list("", [&](const std::vector<ObjectInfo>& page) {
     ++pages;
     largest = std::max(largest, page.size());
     total += page.size();
@@ -77,7 +78,7 @@ TEST_F(LocalStore, ListsInPages) {
 TEST_F(LocalStore, AnExceptionOfTheCallerEndsAListing) {
   store_->put("a", {});
   EXPECT_THROW(
-      store_->list("", [](std::vector<ObjectInfo>) { throw std::runtime_error("enough"); }),
+      store_->list("", [](const std::vector<ObjectInfo>&) { throw std::runtime_error("enough"); }),
       std::runtime_error);
 }
 
@@ -126,6 +127,24 @@ TEST_F(LocalStore, AnUploadIsInvisibleUntilItsCommit) {
   EXPECT_EQ(read_text(*store_, "k"), "new value");
 }
 
+/// Around the size of the pieces in which files are written past the page cache.
+TEST_F(LocalStore, WritesEveryLengthInPiecesOfAny) {
+  constexpr std::size_t kPiece = 4UL << 20;
+  const auto in_memory = "/dev/shm" / folder_.filename();
+  const auto memory = open_store(Uri::parse("file://" + in_memory.string()), {});
+  for (ObjectStore* store : {store_.get(), memory.get()}) {  // and where there is no O_DIRECT
+    for (const std::size_t size : {0UL, 1UL, kPiece - 1, kPiece, kPiece + 1, 2 * kPiece + 4097}) {
+      const std::string text = noise(size, size);
+      auto writer = store->writer("k");
+      for (std::size_t begin = 0; begin < size; begin += 3000001)
+        writer->write(bytes_of(text.substr(begin, 3000001)));
+      writer->commit();
+      EXPECT_EQ(read_text(*store, "k"), text) << size;
+    }
+  }
+  std::filesystem::remove_all(in_memory);
+}
+
 TEST_F(LocalStore, AnExceptionLeavesNothingBehind) {
   store_->put("k", bytes_of("old"));
   try {
@@ -157,7 +176,7 @@ TEST_F(LocalStore, AFolderGoesWithAllThatIsInIt) {
   store_->put("a/b/1", {});
   store_->put("a/2", {});
   store_->put("ab/3", {});
-  std::ofstream(folder_ / "a/.musher-upload-0");
+  std::ofstream(folder_ / "a/.musher-upload-0").flush();
   EXPECT_THAT(store_->folders(""), testing::UnorderedElementsAre("a", "ab"));
   EXPECT_THAT(store_->folders("a"), ElementsAre("b"));
   EXPECT_THAT(store_->folders("nowhere"), IsEmpty());
@@ -170,7 +189,7 @@ TEST_F(LocalStore, AFolderGoesWithAllThatIsInIt) {
 
 TEST_F(LocalStore, WhatACrashLeftOfAnUploadCanBeRemoved) {
   store_->put("a/k", {});
-  std::ofstream(folder_ / "a/.musher-upload-0");
+  std::ofstream(folder_ / "a/.musher-upload-0").flush();
   store_->remove_unfinished("a");
   store_->remove_unfinished("nowhere");
   EXPECT_EQ(files_on_disk(), 1u);
