@@ -37,7 +37,11 @@ std::string description(const Model& model, const ArtifactContents& contents) {
       {"model", contents.model_name},
       {"weights", model.is_script() ? "model.pt" : "model.safetensors"},
       {"input_shape", contents.input_shape},
-      {"classes", contents.classes.size()}};
+      {"classes", contents.classes.size()},
+      {"num_classes", contents.num_classes > 0
+                          ? contents.num_classes
+                          : static_cast<std::int64_t>(contents.classes.size())},
+      {"head_widths", contents.head_widths}};
   return json.dump(2) + "\n";
 }
 

@@ -7,10 +7,11 @@
 
 #include "common/error.h"
 #include "common/temporary_file.h"
+#include "image/preprocessing.h"
 #include "model/artifact.h"
 #include "model/weights.h"
 #include "storage/object_store.h"
-#include "trainer/input/image_decoder.h"
+#include "trainer/input/image_samples.h"
 
 namespace musher {
 namespace {
@@ -32,15 +33,9 @@ std::string metrics_json(std::uint64_t step, bool stopped,
   return json.dump(2);
 }
 
-std::string preprocessing_json(const Hyperparameters& hyper) {
-  const ImageTransform transform = evaluation_transform(hyper);
-  const nlohmann::ordered_json json = {{"format", "image"},
-                                       {"size", transform.size},
-                                       {"resize_size", transform.resize_size},
-                                       {"channels", transform.channels},
-                                       {"mean", transform.mean},
-                                       {"std", transform.std}};
-  return json.dump(2);
+std::int64_t classes_of(const Membership& membership) {
+  const std::int64_t given = membership.job.hyperparameters.num_classes;
+  return given > 0 ? given : static_cast<std::int64_t>(membership.classes.size());
 }
 
 }  // namespace
@@ -49,8 +44,7 @@ std::unique_ptr<Model> build_model(const Membership& membership, std::string& re
   const Hyperparameters& hyper = membership.job.hyperparameters;
   ModelSpec spec;
   spec.name = hyper.model;
-  spec.classes = hyper.num_classes > 0 ? hyper.num_classes
-                                       : static_cast<std::int64_t>(membership.classes.size());
+  spec.classes = classes_of(membership);
   spec.input_shape = {hyper.image_channels, hyper.image_size, hyper.image_size};
   spec.seed = hyper.seed;
   spec.head_widths = hyper.head_widths;
@@ -103,7 +97,9 @@ void save_artifact(const Membership& membership, Model& model, std::uint64_t ste
   contents.model_name = hyper.model;
   contents.input_shape = {hyper.image_channels, hyper.image_size, hyper.image_size};
   contents.classes = membership.classes;
-  contents.preprocessing_json = preprocessing_json(hyper);
+  contents.num_classes = classes_of(membership);
+  contents.head_widths = hyper.head_widths;
+  contents.preprocessing_json = preprocessing_json(evaluation_transform(hyper));
   contents.metrics_json = metrics_json(step, stopped, metrics);
   const auto store = open_store(membership.job.output, membership.storage);
   write_artifact(*store, membership.job.name + "/output/model.tar.gz", model, contents);

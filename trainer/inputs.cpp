@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "dataset/deal.h"
-#include "trainer/input/image_decoder.h"
+#include "trainer/input/image_samples.h"
 
 namespace musher {
 namespace {

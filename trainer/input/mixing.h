@@ -5,8 +5,8 @@
 #include <optional>
 
 #include "common/random.h"
+#include "image/pixels.h"
 #include "trainer/input/batch.h"
-#include "trainer/input/pixels.h"
 
 namespace musher {
 

@@ -1,5 +1,3 @@
-#include "trainer/input/image_decoder.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -14,8 +12,9 @@
 #include <gtest/gtest.h>
 
 #include "common/error.h"
-#include "trainer/input/jpeg_image.h"
-#include "trainer/input/view.h"
+#include "image/jpeg_image.h"
+#include "image/view.h"
+#include "trainer/input/image_samples.h"
 
 namespace musher {
 namespace {

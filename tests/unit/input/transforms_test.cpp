@@ -14,9 +14,9 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "trainer/input/augment.h"
-#include "trainer/input/colour.h"
-#include "trainer/input/image_decoder.h"
+#include "image/augment.h"
+#include "image/colour.h"
+#include "trainer/input/image_samples.h"
 #include "trainer/input/mixing.h"
 
 namespace musher {

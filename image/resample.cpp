@@ -1,4 +1,4 @@
-#include "trainer/input/resample.h"
+#include "image/resample.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "trainer/input/colour.h"
+#include "image/colour.h"
 
 #include <algorithm>
 #include <array>

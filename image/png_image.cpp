@@ -1,4 +1,4 @@
-#include "trainer/input/png_image.h"
+#include "image/png_image.h"
 
 #include <csetjmp>
 #include <cstring>

@@ -1,4 +1,4 @@
-#include "trainer/input/view.h"
+#include "image/view.h"
 
 #include <set>
 #include <utility>

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "common/random.h"
-#include "trainer/input/pixels.h"
-#include "trainer/input/planes.h"
+#include "image/pixels.h"
+#include "image/planes.h"
 
 namespace musher {
 

@@ -1,4 +1,4 @@
-#include "trainer/input/webp_image.h"
+#include "image/webp_image.h"
 
 #include <cstdint>
 #include <string>

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "trainer/input/planes.h"
+#include "image/planes.h"
 
 namespace musher {
 

@@ -1,4 +1,4 @@
-#include "trainer/input/orientation.h"
+#include "image/orientation.h"
 
 #include <cstdint>
 #include <string_view>

@@ -3,7 +3,7 @@
 #include <span>
 #include <vector>
 
-#include "trainer/input/pixels.h"
+#include "image/pixels.h"
 
 namespace musher {
 

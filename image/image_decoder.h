@@ -1,15 +1,16 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
+#include "image/augment.h"
+#include "image/pixels.h"
+#include "image/view.h"
 #include "job/job.h"
-#include "trainer/input/augment.h"
-#include "trainer/input/pipeline.h"
-#include "trainer/input/view.h"
 
 namespace musher {
 
@@ -45,12 +46,35 @@ struct ChosenTransform {
 ChosenTransform choose_transform(const ImageTransform& transform, int width, int height,
                                  std::uint64_t random_key);
 
-/// The transform of a job in training, and in evaluation (no augmentation).
-ImageTransform train_transform(const Hyperparameters& hyperparameters);
-ImageTransform evaluation_transform(const Hyperparameters& hyperparameters);
+/// JPEG, PNG and WebP files (image/encoded_image.h) to float [channels, size, size], normalised. A
+/// picture is turned as its EXIF orientation says before anything else is done to it. Training,
+/// evaluation and serving all go through here, so that a model is given the same numbers.
+/// Immutable: any number of threads at once.
+class ImageDecoder {
+ public:
+  /// kInvalidArgument for a transform that can't be, naming its hyperparameter.
+  /// Pictures of more than `max_pixels` can't be decoded.
+  explicit ImageDecoder(ImageTransform transform, std::int64_t max_pixels = kMaxPixels);
 
-/// JPEG, PNG and WebP files (trainer/input/encoded_image.h) to float [channels, size, size],
-/// normalised. A picture is turned as its EXIF orientation says before anything else is done to it.
-std::unique_ptr<SampleDecoder> make_image_decoder(ImageTransform transform);
+  const ImageTransform& transform() const { return transform_; }
+  int size() const { return static_cast<int>(transform_.size); }
+  int channels() const { return static_cast<int>(transform_.channels); }
+  /// Of one picture's floats.
+  std::size_t floats() const;
+
+  /// Writes floats() numbers to `out`. kDataLoss where the bytes can't be decoded. `random_key` is
+  /// the only source of chance, and means nothing without augmentation.
+  void decode(std::span<const std::byte> bytes, std::uint64_t random_key, float* out) const;
+
+ private:
+  void normalise(Planes planes) const;
+
+  ImageTransform transform_;
+  std::int64_t max_pixels_;
+  std::vector<float> scale_;  // value in [0, 255] × scale + offset is the normalised one
+  std::vector<float> offset_;
+  std::vector<float> to_one_;  // the same two, for values in [0, 1]
+  std::vector<float> zero_;
+};
 
 }  // namespace musher

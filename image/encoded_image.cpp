@@ -1,4 +1,4 @@
-#include "trainer/input/encoded_image.h"
+#include "image/encoded_image.h"
 
 #include <cstdint>
 #include <string_view>
@@ -6,9 +6,9 @@
 #include <fmt/format.h>
 
 #include "common/error.h"
-#include "trainer/input/jpeg_image.h"
-#include "trainer/input/png_image.h"
-#include "trainer/input/webp_image.h"
+#include "image/jpeg_image.h"
+#include "image/png_image.h"
+#include "image/webp_image.h"
 
 namespace musher {
 namespace {
@@ -25,11 +25,11 @@ std::unique_ptr<EncodedImage> open_by_first_bytes(std::span<const std::byte> fil
 
 }  // namespace
 
-std::unique_ptr<EncodedImage> open_image(std::span<const std::byte> file) {
+std::unique_ptr<EncodedImage> open_image(std::span<const std::byte> file, std::int64_t max_pixels) {
   std::unique_ptr<EncodedImage> image = open_by_first_bytes(file);
-  if (std::int64_t{image->width()} * image->height() > kMaxPixels) {
+  if (std::int64_t{image->width()} * image->height() > max_pixels) {
     throw Error(ErrorCode::kDataLoss, fmt::format("{}x{} pixels are more than the limit of {}",
-                                                  image->width(), image->height(), kMaxPixels));
+                                                  image->width(), image->height(), max_pixels));
   }
   return image;
 }

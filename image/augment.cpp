@@ -1,10 +1,10 @@
-#include "trainer/input/augment.h"
+#include "image/augment.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "trainer/input/colour.h"
-#include "trainer/input/warp.h"
+#include "image/colour.h"
+#include "image/warp.h"
 
 namespace musher {
 namespace {

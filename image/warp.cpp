@@ -1,4 +1,4 @@
-#include "trainer/input/warp.h"
+#include "image/warp.h"
 
 #include <algorithm>
 #include <cmath>

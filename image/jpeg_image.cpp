@@ -1,4 +1,4 @@
-#include "trainer/input/jpeg_image.h"
+#include "image/jpeg_image.h"
 
 #include <algorithm>
 #include <csetjmp>

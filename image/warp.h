@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "trainer/input/planes.h"
+#include "image/planes.h"
 
 namespace musher {
 

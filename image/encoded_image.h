@@ -4,8 +4,8 @@
 #include <memory>
 #include <span>
 
-#include "trainer/input/orientation.h"
-#include "trainer/input/pixels.h"
+#include "image/orientation.h"
+#include "image/pixels.h"
 
 namespace musher {
 
@@ -33,7 +33,9 @@ class EncodedImage {
 };
 
 /// JPEG, PNG or WebP, told apart by the first bytes. `file` must outlive it. Throws
-/// Error(kDataLoss) for what is none of them, has a broken header, or claims more than kMaxPixels.
-std::unique_ptr<EncodedImage> open_image(std::span<const std::byte> file);
+/// Error(kDataLoss) for what is none of them, has a broken header, or claims more than
+/// `max_pixels`.
+std::unique_ptr<EncodedImage> open_image(std::span<const std::byte> file,
+                                         std::int64_t max_pixels = kMaxPixels);
 
 }  // namespace musher

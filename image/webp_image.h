@@ -4,7 +4,7 @@
 #include <memory>
 #include <span>
 
-#include "trainer/input/encoded_image.h"
+#include "image/encoded_image.h"
 
 namespace musher {
 
