@@ -1,0 +1,321 @@
+#include "serving/http/connection.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/rfc7230.hpp>
+#include <boost/beast/http/write.hpp>
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include "common/random.h"
+
+namespace musher {
+namespace {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+
+constexpr std::chrono::milliseconds kLinger{2'000};
+constexpr std::uint64_t kLingerBytes = 64 << 20;
+
+/// What a caller may give as an id: it goes to logs and headers as it is.
+bool is_request_id(std::string_view id) {
+  return !id.empty() && id.size() <= 64 && std::ranges::all_of(id, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+  });
+}
+
+/// In the form of a UUID, as AWS's.
+std::string new_request_id(std::uint64_t seed, std::uint64_t count) {
+  Random random{seed, count};
+  const std::uint64_t high = random.next();
+  const std::uint64_t low = random.next();
+  return fmt::format("{:08x}-{:04x}-4{:03x}-{:x}{:03x}-{:012x}", high >> 32, (high >> 16) & 0xffff,
+                     high & 0xfff, 8 + (low >> 62), (low >> 48) & 0xfff, low & 0xffff'ffff'ffff);
+}
+
+std::string text(boost::beast::string_view view) {
+  return {view.data(), view.size()};
+}
+
+}  // namespace
+
+template <typename Member>
+auto HttpConnection::then(Member member) {
+  return [self = shared_from_this(), member](auto... results) { ((*self).*member)(results...); };
+}
+
+HttpConnection::HttpConnection(Socket socket, HttpServerShared& shared)
+    : socket_(std::move(socket)), shared_(shared), timer_(socket_.get_executor()) {
+  ErrorCode ignored;
+  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+}
+
+HttpConnection::~HttpConnection() {
+  release();
+}
+
+void HttpConnection::start() {
+  asio::dispatch(socket_.get_executor(), then(&HttpConnection::wait_for_request));
+}
+
+void HttpConnection::drain() {
+  asio::post(socket_.get_executor(), [self = shared_from_this()] {
+    if (self->state_ == State::kIdle) self->close();
+  });
+}
+
+// --- reading ----------------------------------------------------------------------------------
+
+void HttpConnection::wait_for_request() {
+  parser_.reset();
+  response_.reset();
+  record_ = {};
+  timed_out_ = false;
+  state_ = State::kIdle;
+  if (shared_.draining) return close();
+  if (buffer_.size() > 0) return read_header();
+  buffer_ = {};  // thousands of idle connections should cost little
+  arm(shared_.options.idle_timeout);
+  socket_.async_wait(Socket::wait_read, then(&HttpConnection::on_readable));
+}
+
+void HttpConnection::on_readable(ErrorCode error) {
+  if (error || state_ != State::kIdle) return close();
+  read_header();
+}
+
+void HttpConnection::read_header() {
+  state_ = State::kReading;
+  began_ = std::chrono::steady_clock::now();
+  parser_.emplace();
+  parser_->header_limit(shared_.options.header_limit);
+  parser_->body_limit(shared_.options.body_limit);
+  arm(shared_.options.request_timeout);
+  http::async_read_header(socket_, buffer_, *parser_, then(&HttpConnection::on_header));
+}
+
+void HttpConnection::on_header(ErrorCode error, std::size_t) {
+  if (error || state_ != State::kReading) return on_read_error(error);
+  const auto length = parser_->content_length();
+  if (!reserve(length ? *length : parser_->chunked() ? shared_.options.body_limit : 0)) {
+    return refuse(503, "ServiceUnavailable", "too many requests are being read");
+  }
+  const auto expect = parser_->get()[http::field::expect];
+  if (boost::beast::iequals(expect, "100-continue")) {
+    static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+    return asio::async_write(socket_, asio::buffer(kContinue), then(&HttpConnection::read_body));
+  }
+  read_body({}, 0);
+}
+
+void HttpConnection::read_body(ErrorCode error, std::size_t) {
+  if (error || state_ != State::kReading) return close();
+  http::async_read(socket_, buffer_, *parser_, then(&HttpConnection::on_request));
+}
+
+void HttpConnection::on_request(ErrorCode error, std::size_t) {
+  if (error || state_ != State::kReading) return on_read_error(error);
+  timer_.cancel();
+  ++arming_;
+  handle();
+}
+
+void HttpConnection::on_read_error(ErrorCode error) {
+  if (state_ != State::kReading) return close();
+  if (timed_out_) return refuse(408, "RequestTimeout", "the request did not come whole in time");
+  if (error == http::error::end_of_stream) return close();
+  if (error == http::error::body_limit) {
+    return refuse(413, "RequestEntityTooLarge",
+                  fmt::format("the body is larger than {} bytes", shared_.options.body_limit));
+  }
+  if (error == http::error::header_limit || error == http::error::buffer_overflow) {
+    return refuse(431, "RequestHeaderFieldsTooLarge",
+                  fmt::format("the header is larger than {} bytes", shared_.options.header_limit));
+  }
+  if (error == http::error::partial_message) {
+    return refuse(400, "BadRequest", "the connection ended within the request");
+  }
+  if (error.category() == http::make_error_code(http::error::bad_method).category()) {
+    return refuse(400, "BadRequest", "the request is not HTTP/1.1: " + error.message());
+  }
+  close();
+}
+
+// --- handling ---------------------------------------------------------------------------------
+
+HttpRequest HttpConnection::take_request() {
+  auto message = parser_->release();
+  parser_.reset();
+  HttpRequest request;
+  request.method = text(message.method_string());
+  request.target = text(message.target());
+  for (const auto& field : message) {
+    request.headers.emplace_back(text(field.name_string()), text(field.value()));
+  }
+  request.body = std::move(message.body());
+  keep_alive_ = message.keep_alive();
+  head_ = message.method() == http::verb::head;
+  const std::string_view given = request.header("x-amzn-requestid");
+  request.id = is_request_id(given) ? std::string(given)
+                                    : new_request_id(shared_.id_seed, ++shared_.requests);
+  record_ = {.id = request.id,
+             .method = request.method,
+             .target = request.target,
+             .status = 0,
+             .bytes = 0,
+             .duration = {}};
+  return request;
+}
+
+void HttpConnection::handle() {
+  HttpRequest request = take_request();
+  state_ = State::kHandling;
+  const std::uint64_t number = ++request_;
+  auto exchange =
+      std::make_shared<Exchange>([weak = weak_from_this(), number](HttpResponse response) {
+        const auto self = weak.lock();
+        if (!self) return;
+        asio::post(self->socket_.get_executor(),
+                   [self, number, response = std::move(response)]() mutable {
+                     self->respond(std::move(response), number);
+                   });
+      });
+  exchange_ = exchange;
+  watch_for_close();
+  try {
+    shared_.handler(std::move(request), exchange);
+  } catch (const std::exception& error) {
+    exchange->answer(http_error(500, "InternalFailure", error.what()));
+  }
+}
+
+void HttpConnection::watch_for_close() {
+  socket_.async_wait(Socket::wait_read, then(&HttpConnection::on_readable_while_handling));
+}
+
+/// The end of the client's stream: it has gone, or sends nothing more but still reads. Which of the
+/// two can't be told, so the request is given up as if it had gone, and answered all the same.
+void HttpConnection::on_readable_while_handling(ErrorCode error) {
+  if (error || state_ != State::kHandling) return;
+  char byte = 0;
+  const ssize_t got = ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  if (got > 0) return;  // the next request, which waits its turn
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return watch_for_close();
+  keep_alive_ = false;
+  if (const auto exchange = exchange_.lock()) exchange->cancel();
+}
+
+// --- answering --------------------------------------------------------------------------------
+
+void HttpConnection::respond(HttpResponse response, std::uint64_t request) {
+  if (state_ != State::kHandling || request != request_) return;
+  ErrorCode ignored;
+  socket_.cancel(ignored);  // watch_for_close()
+  write(std::move(response));
+}
+
+void HttpConnection::refuse(int status, const char* code, const std::string& message) {
+  keep_alive_ = false;
+  head_ = false;
+  write(http_error(status, code, message));
+}
+
+void HttpConnection::write(HttpResponse response) {
+  state_ = State::kWriting;
+  if (shared_.draining) keep_alive_ = false;
+  record_.status = response.status;
+  record_.bytes = response.body.size();
+  response_.emplace(static_cast<http::status>(response.status), 11);
+  for (const auto& [name, value] : response.headers) response_->insert(name, value);
+  if (!response.content_type.empty())
+    response_->set(http::field::content_type, response.content_type);
+  if (!record_.id.empty()) response_->set("x-amzn-RequestId", record_.id);
+  response_->keep_alive(keep_alive_);
+  response_->content_length(response.body.size());
+  if (!head_) response_->body() = std::move(response.body);
+  arm(shared_.options.write_timeout);
+  http::async_write(socket_, *response_, then(&HttpConnection::on_written));
+}
+
+void HttpConnection::on_written(ErrorCode error, std::size_t) {
+  release();
+  if (shared_.options.access_log) {
+    record_.duration = std::chrono::steady_clock::now() - began_;
+    shared_.options.access_log(record_);
+  }
+  if (error || state_ != State::kWriting) return close();
+  if (keep_alive_) return wait_for_request();
+  linger();
+}
+
+/// A socket that is closed with bytes of the client unread resets the connection, and the client
+/// may never see the answer: they are read and thrown away for a while.
+void HttpConnection::linger() {
+  state_ = State::kLingering;
+  ErrorCode error;
+  socket_.shutdown(Socket::shutdown_send, error);
+  if (error) return close();
+  buffer_ = {};
+  arm(kLinger);
+  socket_.async_read_some(buffer_.prepare(16 << 10), then(&HttpConnection::on_lingered));
+}
+
+void HttpConnection::on_lingered(ErrorCode error, std::size_t bytes) {
+  lingered_ += bytes;
+  if (error || lingered_ > kLingerBytes) return close();
+  socket_.async_read_some(buffer_.prepare(16 << 10), then(&HttpConnection::on_lingered));
+}
+
+void HttpConnection::close() {
+  const State before = std::exchange(state_, State::kClosed);
+  if (before == State::kClosed) return;
+  if (before == State::kHandling) {
+    if (const auto exchange = exchange_.lock()) exchange->cancel();
+  }
+  release();
+  timer_.cancel();
+  ErrorCode ignored;
+  socket_.close(ignored);
+  shared_.ended(this);
+}
+
+// --- limits -----------------------------------------------------------------------------------
+
+void HttpConnection::arm(std::chrono::milliseconds timeout) {
+  timer_.expires_after(timeout);
+  timer_.async_wait([self = shared_from_this(), arming = ++arming_](ErrorCode error) {
+    self->on_timer(arming, error);
+  });
+}
+
+void HttpConnection::on_timer(std::uint64_t arming, ErrorCode error) {
+  if (error || arming != arming_) return;
+  if (state_ != State::kReading) return close();
+  timed_out_ = true;  // on_read_error() answers
+  ErrorCode ignored;
+  socket_.cancel(ignored);
+}
+
+bool HttpConnection::reserve(std::uint64_t bytes) {
+  if (shared_.buffered.fetch_add(bytes) + bytes > shared_.options.buffer_limit) {
+    shared_.buffered -= bytes;
+    return false;
+  }
+  reserved_ = bytes;
+  return true;
+}
+
+void HttpConnection::release() {
+  shared_.buffered -= std::exchange(reserved_, 0);
+}
+
+}  // namespace musher

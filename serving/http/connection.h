@@ -1,0 +1,97 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+
+#include "serving/http/server.h"
+
+namespace musher {
+
+/// What the connections of a server share, which they do not outlive.
+struct HttpServerShared {
+  HttpServerOptions options;
+  HttpHandler handler;
+  std::atomic<bool> draining = false;
+  std::atomic<std::uint64_t> buffered = 0;  ///< bytes of bodies, of buffer_limit
+  std::atomic<std::uint64_t> requests = 0;
+  std::uint64_t id_seed = 0;
+  std::function<void(const class HttpConnection*)> ended;  ///< once, when it is closed
+};
+
+/// One connection: waits for a request, reads it, has it handled, writes the answer, and again.
+/// Everything but the public calls runs on its socket's strand. The server keeps it until it is
+/// closed.
+class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
+ public:
+  using Socket = boost::asio::ip::tcp::socket;
+
+  HttpConnection(Socket socket, HttpServerShared& shared);
+  ~HttpConnection();
+  HttpConnection(const HttpConnection&) = delete;
+  HttpConnection& operator=(const HttpConnection&) = delete;
+
+  void start();
+  void drain();  ///< closes it where it waits for a request
+
+ private:
+  enum class State { kIdle, kReading, kHandling, kWriting, kLingering, kClosed };
+  using Parser =
+      boost::beast::http::request_parser<boost::beast::http::string_body, std::allocator<char>>;
+  using Response = boost::beast::http::response<boost::beast::http::string_body>;
+  using ErrorCode = boost::system::error_code;
+
+  template <typename Member>
+  auto then(Member member);  ///< a completion handler that keeps this alive
+
+  void wait_for_request();
+  void on_readable(ErrorCode error);
+  void read_header();
+  void on_header(ErrorCode error, std::size_t);
+  void read_body(ErrorCode error, std::size_t);
+  void on_request(ErrorCode error, std::size_t);
+  void on_read_error(ErrorCode error);
+  HttpRequest take_request();
+  void handle();
+  void watch_for_close();
+  void on_readable_while_handling(ErrorCode error);
+  void respond(HttpResponse response, std::uint64_t request);
+  void refuse(int status, const char* code, const std::string& message);
+  void write(HttpResponse response);
+  void on_written(ErrorCode error, std::size_t);
+  void linger();
+  void on_lingered(ErrorCode error, std::size_t bytes);
+  void close();
+
+  void arm(std::chrono::milliseconds timeout);
+  void on_timer(std::uint64_t arming, ErrorCode error);
+  bool reserve(std::uint64_t bytes);
+  void release();
+
+  Socket socket_;
+  HttpServerShared& shared_;
+  boost::asio::steady_timer timer_;
+  std::uint64_t arming_ = 0;  ///< tells a timer that was armed anew from one that had fired
+  boost::beast::flat_buffer buffer_;
+  std::optional<Parser> parser_;
+  std::optional<Response> response_;
+  std::weak_ptr<Exchange> exchange_;
+  State state_ = State::kIdle;
+  bool timed_out_ = false;
+  bool keep_alive_ = false;
+  bool head_ = false;
+  std::uint64_t request_ = 0;   ///< counts: an answer to another is late
+  std::uint64_t reserved_ = 0;  ///< of the shared buffer limit
+  std::uint64_t lingered_ = 0;  ///< bytes thrown away
+  AccessRecord record_;
+  std::chrono::steady_clock::time_point began_;
+};
+
+}  // namespace musher

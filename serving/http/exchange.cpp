@@ -1,0 +1,48 @@
+#include "serving/http/exchange.h"
+
+#include <utility>
+
+namespace musher {
+
+Exchange::~Exchange() {
+  if (send_) send_(http_error(500, "InternalFailure", "the request was dropped without an answer"));
+}
+
+void Exchange::answer(HttpResponse response) {
+  std::function<void(HttpResponse)> send;
+  std::function<void()> forgotten;  // destroyed outside the lock
+  {
+    const std::lock_guard lock(mutex_);
+    send = std::exchange(send_, nullptr);
+    forgotten = std::exchange(on_cancel_, nullptr);
+  }
+  if (send) send(std::move(response));
+}
+
+bool Exchange::cancelled() const {
+  const std::lock_guard lock(mutex_);
+  return cancelled_;
+}
+
+void Exchange::on_cancel(std::function<void()> action) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!cancelled_) {
+      if (send_) on_cancel_ = std::move(action);
+      return;
+    }
+  }
+  action();
+}
+
+void Exchange::cancel() {
+  std::function<void()> action;
+  {
+    const std::lock_guard lock(mutex_);
+    cancelled_ = true;
+    action = std::exchange(on_cancel_, nullptr);
+  }
+  if (action) action();
+}
+
+}  // namespace musher
