@@ -83,7 +83,8 @@ class MpiGroup {
   void introduce();
   void come_level();
   void share_memory(const Segments& segments);
-  bool group_by_host();
+  std::vector<int> group_by_host();
+  MPI_Comm split(int color, const char* what);
   std::shared_ptr<SharedSegment> make_segment(std::size_t bytes);
   bool all_agree(bool mine);
 

@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <set>
 
 #include <fmt/format.h>
 #include <mpi.h>
-#include <unistd.h>
 
 #include "common/error.h"
 #include "trainer/collective/mpi_group.h"
@@ -64,33 +64,38 @@ bool MpiGroup::all_agree(bool mine) {
   return answer != 0;
 }
 
-/// Splits the ranks by host. False where no two ranks share one. Not by MPI_COMM_TYPE_SHARED: with
-/// a rank that was started later among them Open MPI 5.0 took that for dead.
-bool MpiGroup::group_by_host() {
-  const int per_host = context_.options.ranks_per_host;
-  std::vector<std::uint64_t> hosts;
-  hosts.reserve(static_cast<std::size_t>(size_));
+/// The ranks of this rank's host, in order, with communicators split accordingly; empty where no
+/// two ranks share one. Not by MPI_COMM_TYPE_SHARED: with a rank that was started later among them
+/// Open MPI 5.0 took that for dead.
+std::vector<int> MpiGroup::group_by_host() {
+  const auto host_of = [this](int rank) {
+    const int per_host = context_.options.ranks_per_host;
+    return per_host > 0 ? static_cast<std::uint64_t>(rank / per_host)
+                        : processes_[static_cast<std::size_t>(rank)].host;
+  };
+  std::set<std::uint64_t> hosts;
+  std::vector<int> neighbours;
   for (int rank = 0; rank < size_; ++rank) {
-    hosts.push_back(per_host > 0 ? static_cast<std::uint64_t>(rank / per_host)
-                                 : processes_[static_cast<std::size_t>(rank)].host);
+    hosts.insert(host_of(rank));
+    if (host_of(rank) == host_of(rank_)) neighbours.push_back(rank);
   }
-  const auto own_host = hosts[static_cast<std::size_t>(rank_)];
-  const auto first = std::find(hosts.begin(), hosts.end(), own_host) - hosts.begin();
+  shares_host_ = hosts.size() < static_cast<std::size_t>(size_);
+  several_hosts_ = hosts.size() > 1;
+  if (!shares_host_) return {};
+  host_comm_ = split(neighbours.front(), "split by host");
+  if (several_hosts_) {
+    leaders_ = split(rank_ == neighbours.front() ? 0 : MPI_UNDEFINED, "split of the leaders");
+  }
+  return neighbours;
+}
+
+/// The ranks of the same `color`; null for MPI_UNDEFINED.
+MPI_Comm MpiGroup::split(int color, const char* what) {
+  MPI_Comm part = MPI_COMM_NULL;
   context_.communicators->add(1);
-  check(MPI_Comm_split(comm_, static_cast<int>(first), rank_, &host_comm_), "split by host");
-  MPI_Comm_set_errhandler(host_comm_, MPI_ERRORS_RETURN);
-  int own = 0, here = 1;
-  MPI_Comm_rank(host_comm_, &own);
-  MPI_Comm_size(host_comm_, &here);
-  shares_host_ = !all_agree(here == 1);
-  if (!shares_host_) return false;
-  several_hosts_ = !all_agree(here == size_);
-  if (!several_hosts_) return true;
-  context_.communicators->add(1);
-  check(MPI_Comm_split(comm_, own == 0 ? 0 : MPI_UNDEFINED, rank_, &leaders_),
-        "split of the leaders");
-  if (leaders_ != MPI_COMM_NULL) MPI_Comm_set_errhandler(leaders_, MPI_ERRORS_RETURN);
-  return true;
+  check(MPI_Comm_split(comm_, color, rank_, &part), what);
+  if (part != MPI_COMM_NULL) MPI_Comm_set_errhandler(part, MPI_ERRORS_RETURN);
+  return part;
 }
 
 /// Memory shared by the ranks of the host. Null, on all ranks, where one of them can't. Collective
@@ -118,28 +123,22 @@ std::shared_ptr<SharedSegment> MpiGroup::make_segment(std::size_t bytes) {
 }
 
 void MpiGroup::share_memory(const Segments& segments) {
-  if (!context_.options.shared_memory || size_ == 1 || !group_by_host()) return;
+  if (!context_.options.shared_memory || size_ == 1) return;
+  const std::vector<int> neighbours = group_by_host();
+  if (neighbours.empty()) return;
   auto control = make_segment(SharedMemoryGroup::control_bytes());
   if (!control) return;
 
-  struct Facts {
-    std::int64_t pid, rank;
-  };
-  const Facts own{getpid(), rank_};
-  int here = 1, position = 0;
-  MPI_Comm_size(host_comm_, &here);
-  MPI_Comm_rank(host_comm_, &position);
-  std::vector<Facts> facts(static_cast<std::size_t>(here));
-  check(MPI_Allgather(&own, sizeof own, MPI_BYTE, facts.data(), sizeof own, MPI_BYTE, host_comm_),
-        "exchange of ranks");
   std::vector<SharedMemoryGroup::Member> members;
-  members.reserve(facts.size());
-  for (const Facts& fact : facts)
-    members.push_back({static_cast<pid_t>(fact.pid), static_cast<int>(fact.rank)});
-
+  members.reserve(neighbours.size());
+  for (const int rank : neighbours) {
+    const auto pid = static_cast<pid_t>(processes_[static_cast<std::size_t>(rank)].pid);
+    members.push_back({pid, rank});
+  }
+  const auto own = std::find(neighbours.begin(), neighbours.end(), rank_) - neighbours.begin();
   std::unique_ptr<SharedMemoryGroup> host;
   try {
-    host = std::make_unique<SharedMemoryGroup>(members, static_cast<std::size_t>(position),
+    host = std::make_unique<SharedMemoryGroup>(members, static_cast<std::size_t>(own),
                                                std::move(control));
   } catch (const Error&) {  // this system has no pidfd
   }
