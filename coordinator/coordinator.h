@@ -30,9 +30,10 @@ struct CoordinatorOptions {
   std::filesystem::path state;  ///< folder of the store, the jobs' logs and manifests
   StorageConfig storage;
   std::vector<HostSlots> hosts;
-  int cores = 1;        ///< of a host
-  std::string mpirun;   ///< path
-  std::string trainer;  ///< path of musher-trainer
+  int cores = 1;                               ///< of a host
+  std::string mpirun;                          ///< path
+  std::string trainer;                         ///< path of musher-trainer
+  std::vector<std::string> trainer_arguments;  ///< further ones, of every rank
   /// The ranks' TLS folder, see rpc/tls.h; empty: they reach the server on loopback, without TLS.
   std::filesystem::path worker_tls;
   /// Folder on this machine for what each mpirun keeps while it runs. It may be there, and is the

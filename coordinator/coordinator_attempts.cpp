@@ -15,6 +15,7 @@
 #include "coordinator/checkpoints.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/random_token.h"
+#include "job/input_mode.h"
 #include "launch/mpirun.h"
 #include "rpc/tls.h"
 #include "storage/object_store.h"
@@ -160,6 +161,10 @@ void Coordinator::spawn(const JobPtr& job, AttemptRecord record) {
   mpirun.job = job->name();
   mpirun.attempt = record.attempt;
   mpirun.token_file = folder / "token";
+  mpirun.trainer_arguments = options_.trainer_arguments;
+  for (const std::string& channel : file_mode_channels(job->record.request)) {
+    mpirun.trainer_arguments.insert(mpirun.trainer_arguments.end(), {"--file-channel", channel});
+  }
   mpirun.session_folder = session_folder(*job);
   make_private_folder(options_.scratch);
   make_private_folder(mpirun.session_folder);

@@ -11,6 +11,7 @@
 #include "coordinator/progress_printer.h"
 #include "coordinator/server.h"
 #include "coordinator/temporary_folder.h"
+#include "job/input_mode.h"
 
 namespace musher {
 
@@ -72,6 +73,7 @@ class EmbeddedCoordinator::Impl {
   const std::string& address() const { return server_.address(); }
   const std::string& name() const { return name_; }
   const std::string& token() const { return token_; }
+  std::vector<std::string> file_channels() const { return file_mode_channels(file_.request); }
   void finish_showing() {
     if (progress_.joinable()) progress_.join();
   }
@@ -117,6 +119,9 @@ const std::string& EmbeddedCoordinator::job_name() const {
 }
 const std::string& EmbeddedCoordinator::token() const {
   return impl_->token();
+}
+std::vector<std::string> EmbeddedCoordinator::file_channels() const {
+  return impl_->file_channels();
 }
 std::uint64_t EmbeddedCoordinator::attempt() const {
   return 1;

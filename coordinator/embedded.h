@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "common/deadline.h"
 #include "storage/config.h"
@@ -23,6 +24,7 @@ class EmbeddedCoordinator {
   const std::string& job_name() const;
   const std::string& token() const;
   std::uint64_t attempt() const;
+  std::vector<std::string> file_channels() const;  ///< see job/input_mode.h
 
   /// Returns when the job is over, or at the deadline.
   void wait_over(Deadline deadline);

@@ -2,14 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <exception>
-#include <functional>
 #include <set>
 
 #include <fmt/format.h>
 
 #include "common/error.h"
-#include "common/thread.h"
+#include "common/parallel.h"
 #include "dataset/index_cache.h"
 #include "dataset/tar_index.h"
 #include "dataset/unpacked_tar.h"
@@ -25,36 +23,6 @@ constexpr std::int64_t kMostUnnamedClasses = 1 << 20;
 /// A gzip tar of about as much as three windows of samples (dataset/deal.h).
 constexpr std::uint64_t kLargePacked = 96 << 20;
 
-/// Calls work(0) … work(count - 1) on some threads, in that order of beginning. Throws what the
-/// lowest number threw: all below it were begun before it and have ended, so that the same input
-/// gives the same error.
-void in_parallel(std::size_t count, const std::function<void(std::size_t)>& work) {
-  std::atomic<std::size_t> next = 0;
-  std::atomic<bool> failed = false;
-  std::vector<std::exception_ptr> errors(count);
-  const auto body = [&] {
-    while (!failed) {
-      const std::size_t i = next++;
-      if (i >= count) return;
-      try {
-        work(i);
-      } catch (...) {
-        errors[i] = std::current_exception();
-        failed = true;
-      }
-    }
-  };
-  {
-    std::vector<Thread> threads;
-    for (std::size_t i = 0; i < std::min(count, kReaders); ++i)
-      threads.emplace_back("tar-index", body);
-    for (Thread& thread : threads) thread.join_and_rethrow();
-  }
-  for (const std::exception_ptr& error : errors) {
-    if (error) std::rethrow_exception(error);
-  }
-}
-
 struct Indexes {
   std::vector<TarIndex> tars;
   bool all_kept = true;  ///< in the cache
@@ -64,7 +32,7 @@ Indexes read_indexes(ObjectStore& store, const std::vector<ObjectInfo>& tars,
                      const IndexCache& cache) {
   std::vector<TarIndex> indexes(tars.size());
   std::atomic<bool> all_kept = true;
-  in_parallel(tars.size(), [&](std::size_t i) {
+  in_parallel("tar-index", kReaders, tars.size(), [&](std::size_t i) {
     if (auto known = cache.find(tars[i])) {
       indexes[i] = std::move(*known);
       return;

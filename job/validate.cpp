@@ -61,7 +61,7 @@ class Validation {
 
   void input_mode(v1::AlgorithmSpecification::InputMode mode, const std::string& path) {
     if (mode == v1::AlgorithmSpecification::Pipe) {
-      error(path, "Pipe is not offered; write File or FastFile, which both stream here");
+      error(path, "Pipe is not offered; write File or FastFile");
     }
   }
 

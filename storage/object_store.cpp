@@ -7,17 +7,19 @@
 #include <arrow/io/interfaces.h>
 #include <arrow/util/future.h>
 #include <arrow/util/io_util.h>
+#include <arrow/util/key_value_metadata.h>
 #include <fmt/format.h>
 
 #include "common/error.h"
 #include "storage/backend.h"
 #include "storage/retry.h"
+#include "storage/version.h"
 
 namespace musher {
 namespace {
 
 /// Both schemes, over Arrow's file system interface.
-class ArrowStore : public ObjectStore {
+class ArrowStore : public ObjectStore, public VersionedObjects {
  public:
   ArrowStore(Uri root, std::shared_ptr<Backend> backend, const StorageConfig& config)
       : root_(std::move(root)), backend_(std::move(backend)), config_(config) {}
@@ -35,6 +37,9 @@ class ArrowStore : public ObjectStore {
   std::vector<std::string> folders(std::string_view prefix) override;
   void remove_folder(std::string_view prefix) override;
   void remove_unfinished(std::string_view prefix) override;
+  ObjectVersion version(std::string_view key) override;
+  std::vector<std::byte> read_known(std::string_view key, std::uint64_t size, std::uint64_t offset,
+                                    std::uint64_t length) override;
 
  private:
   std::vector<arrow::fs::FileInfo> entries_of(const Uri& folder);
@@ -166,6 +171,33 @@ std::vector<std::byte> ArrowStore::read_range(const arrow::fs::FileInfo& info, c
                               uri.str(), length, offset));
     }
   }
+}
+
+ObjectVersion ArrowStore::version(std::string_view key) {
+  const RetryBudget budget(config_.retry_limit);
+  const Uri uri = object_uri(key);
+  if (uri.scheme != "s3") {
+    const auto info = file_info("look up", uri);
+    return {static_cast<std::uint64_t>(info.size()), fmt::format("{}", nanoseconds_of(info))};
+  }
+  // One HEAD, whose headers Arrow keeps.
+  auto file = backend_->files()->OpenInputFile(arrow_path(uri));
+  if (!file.ok()) throw backend_->error(file.status(), "look up", uri);
+  const auto size = (*file)->GetSize();
+  const auto headers = (*file)->ReadMetadata();
+  if (!size.ok()) throw backend_->error(size.status(), "look up", uri);
+  if (!headers.ok()) throw backend_->error(headers.status(), "look up", uri);
+  const auto tag = *headers ? (*headers)->Get("ETag") : arrow::Result<std::string>("");
+  return {static_cast<std::uint64_t>(*size), tag.ValueOr("")};
+}
+
+std::vector<std::byte> ArrowStore::read_known(std::string_view key, std::uint64_t size,
+                                              std::uint64_t offset, std::uint64_t length) {
+  const RetryBudget budget(config_.retry_limit);
+  const Uri uri = object_uri(key);
+  arrow::fs::FileInfo info(arrow_path(uri), arrow::fs::FileType::File);
+  info.set_size(static_cast<std::int64_t>(size));
+  return read_range(info, uri, offset, length);
 }
 
 void ArrowStore::put(std::string_view key, std::span<const std::byte> bytes) {

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "dataset/deal.h"
+#include "trainer/input/gather.h"
 #include "trainer/input/image_samples.h"
 
 namespace musher {
@@ -44,10 +47,11 @@ PipelineOptions pipeline_options(const Membership& membership, const ChannelSumm
 
 }  // namespace
 
-Inputs::Inputs(const Membership& membership, CoordinatorClient& client,
+Inputs::Inputs(const Membership& membership, CoordinatorClient& client, const DataOptions& data,
                const decltype(PipelineOptions::at_point)& at_point)
     : client_(client),
-      train_store_(open_store(Uri::parse(membership.train.uri), membership.storage)),
+      data_(data),
+      train_store_(open(membership.train, membership.storage)),
       train_decoder_(make_image_decoder(train_transform(membership.job.hyperparameters))),
       train_options_(pipeline_options(membership, membership.train)) {
   train_options_.at_point = at_point;
@@ -57,13 +61,51 @@ Inputs::Inputs(const Membership& membership, CoordinatorClient& client,
     train_options_.deal.seed = static_cast<std::uint64_t>(*seed);
   }
   if (!membership.validation) return;
-  validation_store_ = open_store(Uri::parse(membership.validation->uri), membership.storage);
+  validation_store_ = open(*membership.validation, membership.storage);
   validation_decoder_ = make_image_decoder(evaluation_transform(membership.job.hyperparameters));
   validation_options_ = pipeline_options(membership, *membership.validation);
   validation_options_.deal.shuffle = false;
 }
 
 Inputs::~Inputs() = default;
+
+/// Files are on this host, or on a disk that does not want another beside it.
+std::unique_ptr<ObjectStore> Inputs::open(const ChannelSummary& channel,
+                                          const StorageConfig& storage) {
+  auto store = open_store(Uri::parse(channel.uri), storage);
+  if (store->root().scheme != "s3") return store;
+  CachedStore* cached = nullptr;
+  if (data_.cache) {
+    auto made = std::make_unique<CachedStore>(std::move(store), data_.cache);
+    cached = made.get();
+    store = std::move(made);
+  }
+  if (std::ranges::find(data_.file_channels, channel.name) != data_.file_channels.end()) {
+    to_gather_.push_back({channel.name, channel.shards, channel.bytes, cached});
+  }
+  return store;
+}
+
+void Inputs::gather(const std::atomic<bool>& stop) {
+  std::uint64_t bytes = 0;
+  for (const ToGather& channel : to_gather_) bytes += channel.bytes;
+  const std::uint64_t limit = data_.cache ? data_.cache->limit() : 0;
+  if (bytes > limit) {
+    if (data_.part == 0) {
+      client_.notice(fmt::format(
+          "InputMode File: the channels' {} bytes are more than the data cache may take "
+          "(--cache-limit {}); they are fetched as training asks for them",
+          bytes, limit));
+    }
+    return;
+  }
+  for (const ToGather& channel : to_gather_) {
+    const auto part = static_cast<std::uint32_t>(data_.part);
+    const auto parts = static_cast<std::uint32_t>(std::max(1, data_.parts));
+    gather_channel(plan_source(client_, channel.name).shards, channel.shards, {part, parts},
+                   *channel.store, stop);
+  }
+}
 
 void Inputs::retire(std::unique_ptr<Pipeline>& pipeline) {
   std::shared_ptr<Pipeline> old;

@@ -1,11 +1,16 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "common/thread.h"
+#include "storage/cached_store.h"
+#include "storage/local_cache.h"
 #include "storage/object_store.h"
 #include "trainer/checkpoint.h"
 #include "trainer/client/coordinator_client.h"
@@ -13,16 +18,30 @@
 
 namespace musher {
 
+/// Where data of s3:// is kept on this host, and what is brought there before training.
+struct DataOptions {
+  std::shared_ptr<LocalCache> cache;  ///< null: nothing is kept
+  std::vector<std::string> file_channels;
+  /// Of the ranks of this host, each brings a share.
+  int part = 0;
+  int parts = 1;
+};
+
 /// The batches of a rank: the train channel and, where the job has one, validation. A new
 /// generation gives this rank other virtual workers, so both are then made anew.
 class Inputs {
  public:
   /// Both must outlive it. `at_point`: see PipelineOptions.
-  Inputs(const Membership& membership, CoordinatorClient& client,
+  Inputs(const Membership& membership, CoordinatorClient& client, const DataOptions& data,
          const decltype(PipelineOptions::at_point)& at_point = {});
   ~Inputs();  ///< waits for what the pipelines have under way at the store
   Inputs(const Inputs&) = delete;
   Inputs& operator=(const Inputs&) = delete;
+
+  /// InputMode File: brings this rank's share of the channels named in DataOptions to the cache, or
+  /// until `stop`. Where they do not fit a notice says so, and they are fetched as training asks.
+  /// Throws what the store throws.
+  void gather(const std::atomic<bool>& stop);
 
   /// Pipelines for the client's present generation, from `state` on. What the ones before still
   /// wait for ends beside.
@@ -40,7 +59,19 @@ class Inputs {
  private:
   void retire(std::unique_ptr<Pipeline>& pipeline);
 
+  /// The channels of DataOptions that are not on this host anyway.
+  struct ToGather {
+    std::string name;
+    std::uint32_t shards = 0;
+    std::uint64_t bytes = 0;
+    CachedStore* store = nullptr;  ///< null: there is no cache
+  };
+
+  std::unique_ptr<ObjectStore> open(const ChannelSummary& channel, const StorageConfig& storage);
+
   CoordinatorClient& client_;
+  const DataOptions data_;
+  std::vector<ToGather> to_gather_;
   std::unique_ptr<ObjectStore> train_store_;
   std::unique_ptr<SampleDecoder> train_decoder_;
   PipelineOptions train_options_;

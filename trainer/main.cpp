@@ -7,6 +7,7 @@
 #include <iostream>
 #include <new>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <thread>
 
@@ -78,6 +79,7 @@ void broadcast_text(Collective& world, std::string& text, Deadline deadline) {
 struct Rendezvous {
   std::string address;
   RankIdentity identity;
+  std::string file_channels;  ///< of a run by hand, a line each
 };
 
 std::string read_token(const std::string& path) {
@@ -87,7 +89,7 @@ std::string read_token(const std::string& path) {
 Rendezvous given_rendezvous(const TrainerOptions& options, const MpiRuntime& mpi) {
   RankIdentity identity{options.job_name, options.attempt, mpi.world_rank(), mpi.world_size(),
                         read_token(options.token_file)};
-  return {options.coordinator, identity};
+  return {options.coordinator, identity, ""};
 }
 
 /// A run by hand: rank 0 holds the coordinator and tells the others where it is, or, with an empty
@@ -104,6 +106,9 @@ std::optional<Rendezvous> hand_made_rendezvous(const TrainerOptions& options, co
       rendezvous.identity.job = coordinator->job_name();
       rendezvous.identity.token = coordinator->token();
       rendezvous.identity.attempt = coordinator->attempt();
+      for (const std::string& name : coordinator->file_channels()) {
+        rendezvous.file_channels += name + "\n";
+      }
     } catch (const Error& error) {
       std::cerr << "musher-trainer: " << error.what() << std::endl;
     }
@@ -113,6 +118,7 @@ std::optional<Rendezvous> hand_made_rendezvous(const TrainerOptions& options, co
   if (rendezvous.address.empty()) return std::nullopt;
   broadcast_text(world, rendezvous.identity.job, deadline);
   broadcast_text(world, rendezvous.identity.token, deadline);
+  broadcast_text(world, rendezvous.file_channels, deadline);
   std::int64_t attempt = static_cast<std::int64_t>(rendezvous.identity.attempt);
   world.broadcast({&attempt, 1, DType::kInt64}, 0, deadline);
   rendezvous.identity.attempt = static_cast<std::uint64_t>(attempt);
@@ -166,6 +172,8 @@ End run(TrainerOptions options, const MpiRuntime& mpi, StopRequest& stop,
     options.coordinator = rendezvous->address;
     options.job_name = rendezvous->identity.job;
     options.attempt = rendezvous->identity.attempt;
+    std::istringstream names(rendezvous->file_channels);
+    for (std::string name; std::getline(names, name);) options.file_channels.push_back(name);
   }
 
   CoordinatorClient client(rendezvous->address, rendezvous->identity);

@@ -1,19 +1,33 @@
 #include "trainer/options.h"
 
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 
 #include <boost/program_options.hpp>
 
 #include "common/error.h"
+#include "storage/local_cache.h"
 #include "trainer/fault.h"
 
 namespace musher {
 
 namespace po = boost::program_options;
 
+namespace {
+
+/// Empty for a user without a home.
+std::string default_cache() {
+  const char* home = std::getenv("HOME");
+  return home == nullptr || *home == '\0' ? "" : std::string(home) + "/.cache/musher/data";
+}
+
+}  // namespace
+
 std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const* argv) {
   TrainerOptions options;
+  options.cache = default_cache();
+  std::string cache_limit = "20GiB";
   po::options_description description(
       "musher-trainer: one rank of a training job, started by mpirun.\n"
       "\n"
@@ -42,6 +56,14 @@ std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const*
       "size of a gradient bucket (default 4)");
   add("step-timeout", po::value(&options.step_timeout_seconds)->value_name("SECONDS"),
       "how long a step may wait for data or peers (default 600)");
+  add("cache", po::value(&options.cache)->value_name("DIR"),
+      "where this host keeps data of s3:// channels, between jobs too (default "
+      "~/.cache/musher/data)");
+  add("cache-limit", po::value(&cache_limit)->value_name("SIZE"),
+      "the most that it may take, such as 500GB; what was not used for longest goes; 0: keep "
+      "nothing (default 20GiB)");
+  add("file-channel", po::value(&options.file_channels)->value_name("NAME"),
+      "a channel with the InputMode File, brought before training; may be repeated");
   add("newcomer", po::value(&options.newcomer)->value_name("RANK"),
       "of a rank that another one starts beside training: its number");
   add("gpu", po::value(&options.gpu)->value_name("N"), "of a newcomer: the GPU to use");
@@ -69,6 +91,7 @@ std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const*
     throw Error(ErrorCode::kInvalidArgument,
                 "--device must be auto, cpu or gpu, not \"" + options.device + "\"");
   }
+  options.cache_limit = parse_bytes(cache_limit, "--cache-limit");
   for (const std::string& fault : options.faults) parse_fault(fault);
   options.program = std::filesystem::read_symlink("/proc/self/exe").string();
   return options;

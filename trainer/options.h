@@ -20,8 +20,11 @@ struct TrainerOptions {
   int step_timeout_seconds = 600;
   int newcomer = -1;  ///< the number of a rank that a rank started; -1: mpirun started it
   int gpu = -1;       ///< of a newcomer; -1: by its place among the ranks of the host
-  std::vector<std::string> faults;  ///< of tests; see trainer/fault.h
-  std::string program;              ///< this program, for newcomers
+  std::string cache;  ///< folder of this host for data of s3://; empty: nothing is kept
+  std::uint64_t cache_limit = 20ULL << 30;  ///< bytes; 0: nothing is kept
+  std::vector<std::string> file_channels;   ///< InputMode File: brought before training
+  std::vector<std::string> faults;          ///< of tests; see trainer/fault.h
+  std::string program;                      ///< this program, for newcomers
 };
 
 /// Empty where help was asked for and printed. Throws Error(kInvalidArgument) for what does not

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "storage/local_cache.h"
 #include "trainer/collective/nccl_loader.h"
 #include "trainer/device.h"
 #include "trainer/session.h"
@@ -52,11 +53,27 @@ std::vector<std::string> newcomer_command(const TrainerOptions& options) {
                                       "--bucket-mib",
                                       std::to_string(options.bucket_mib),
                                       "--step-timeout",
-                                      std::to_string(options.step_timeout_seconds)};
+                                      std::to_string(options.step_timeout_seconds),
+                                      "--cache-limit",
+                                      std::to_string(options.cache_limit)};
+  if (!options.cache.empty()) command.insert(command.end(), {"--cache", options.cache});
   for (const std::string& fault : options.faults) {
     command.insert(command.end(), {"--inject-fault", fault});
   }
   return command;
+}
+
+/// Null: nothing is kept. One rank of a host tells what is wrong with its disk.
+std::shared_ptr<LocalCache> make_cache(const TrainerOptions& options, const RankRole& role,
+                                       CoordinatorClient& client) {
+  if (options.cache.empty() || options.cache_limit == 0) return nullptr;
+  std::function<void(const std::string&)> notice;
+  if (role.local_rank == 0) {
+    notice = [&client, host = host_name()](const std::string& text) {
+      client.notice(fmt::format("host {}: {}", host, text));
+    };
+  }
+  return std::make_shared<LocalCache>(options.cache, options.cache_limit, std::move(notice));
 }
 
 Faults faults_of(const TrainerOptions& options, int member) {
@@ -130,6 +147,12 @@ RankEnd run_rank(const TrainerOptions& options, const RankRole& role,
     return std::make_unique<Newcomer>(mpi, std::move(command));
   };
   session_options.faults = faults;
+  session_options.data.cache = make_cache(options, role, client);
+  if (!role.newcomer) {
+    session_options.data.file_channels = options.file_channels;
+    session_options.data.part = role.local_rank;
+    session_options.data.parts = role.mpi.local_size();
+  }
   client.progress({Phase::kLoading, 0, 0, 0, 0, 0, 0});
   const TellOfStop told(stop, client);
   const auto spot = watch_for_spot_notices(membership.job, role, metadata, client, stop);

@@ -19,6 +19,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kCallTimeout = std::chrono::minutes(5);
 constexpr auto kUploadTimeout = std::chrono::hours(6);
+constexpr auto kGatherTimeout = std::chrono::hours(24);
 constexpr auto kGrowTimeout = std::chrono::seconds(20);
 constexpr auto kFarewellTimeout = std::chrono::seconds(5);
 /// To find together after a failure, beyond what the coordinator takes to end a rank that hangs.
@@ -59,10 +60,11 @@ Session::Session(SessionOptions options, Membership membership, CoordinatorClien
     : options_(std::move(options)),
       membership_(std::move(membership)),
       client_(client),
+      stop_signal_(stop_signal),
       model_(build_model(membership_, weights_report_)),
       fingerprint_(model_fingerprint(*model_)),
       step_(*model_, membership_.job.hyperparameters, step_options(options_, activity_)),
-      inputs_(membership_, client, options_.faults.probe()),
+      inputs_(membership_, client, options_.data, options_.faults.probe()),
       checkpoint_store_(membership_.job.checkpoints
                             ? open_store(*membership_.job.checkpoints, membership_.storage)
                             : nullptr),
@@ -88,6 +90,7 @@ Outcome Session::run(std::unique_ptr<Collective> ranks) {
   if (!options_.newcomer) load();
   while (true) {
     try {
+      if (!gathered_) gather();
       if (!formed_) form();
       const LoopEnd end = train();
       if (end == LoopEnd::kDone || end == LoopEnd::kStopped) {
@@ -122,6 +125,19 @@ void Session::load() {
   for (const std::string& text : loaded.notices) client_.notice(text);
   if (leads())
     client_.notice(fmt::format("resumed at step {} from {}", loaded.state.step, loaded.uri));
+}
+
+/// InputMode File. What a failure cuts off is fetched as training asks for it.
+void Session::gather() {
+  gathered_ = true;
+  if (options_.data.file_channels.empty() || options_.newcomer) return;
+  inputs_.gather(stop_signal_);
+  // The others may have more to bring, or a slower store.
+  const DuringActivity waiting(&activity_, Activity::kWaitingForRanks);
+  std::uint8_t here = 1;
+  std::vector<std::uint8_t> all(static_cast<std::size_t>(ranks_->size()));
+  ranks_->host().all_gather({&here, 1, DType::kUInt8}, {all.data(), all.size(), DType::kUInt8},
+                            Deadline::after(kGatherTimeout));
 }
 
 /// Makes a generation of the ranks of the collective: who stands where, memory, state, virtual

@@ -35,6 +35,7 @@ struct SessionOptions {
   std::function<std::unique_ptr<Newcomer>(std::vector<std::string> command)> start_newcomer;
   /// Program and arguments of a newcomer; its number and its GPU are added.
   std::vector<std::string> newcomer_command;
+  DataOptions data;
   Faults faults;  ///< of tests
 };
 
@@ -70,6 +71,7 @@ class Session {
   };
 
   void load();
+  void gather();
   void form();
   void provide_gradients(Deadline deadline);
   GenerationPlan announce(const Agreement& agreement, Deadline deadline);
@@ -86,6 +88,7 @@ class Session {
   const SessionOptions options_;
   Membership membership_;
   CoordinatorClient& client_;
+  const std::atomic<bool>& stop_signal_;
   ActivityClock activity_;
   std::string weights_report_;  ///< of the initial weights
   std::unique_ptr<Model> model_;
@@ -98,6 +101,7 @@ class Session {
 
   std::unique_ptr<Collective> ranks_;
   Watch watch_;  ///< of ranks_
+  bool gathered_ = false;
   bool has_state_ = false;
   bool has_memory_ = false;
   bool formed_ = false;

@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "storage/local_cache.h"
+
 namespace musher::cli {
 
 namespace {
@@ -32,6 +34,11 @@ void DaemonOptions::add_to(Options& options) {
               "how long ranks may save the model after a stop (120)");
   options.add("regroup-limit", &regroup_limit, "SECONDS",
               "how long ranks may take to go on without one that died (60)");
+  options.add("cache", &cache, "DIR",
+              "where each host keeps data of s3:// channels, between jobs too "
+              "(~/.cache/musher/data)");
+  options.add("cache-limit", &cache_limit, "SIZE",
+              "the most that it may take on a host, such as 500GB; 0: keep nothing (20GiB)");
   options.add("mpirun", &mpirun, "PATH", "Open MPI 5's mpirun (that of the pinned environment)");
   options.add("trainer", &trainer, "PATH", "the worker program (musher-trainer beside musher)");
 }
@@ -46,6 +53,14 @@ CoordinatorOptions DaemonOptions::coordinator(const std::filesystem::path& state
   options.mpirun = mpirun.empty() ? MUSHER_MPIRUN : mpirun;
   options.trainer = trainer.empty() ? beside_this_program("musher-trainer")
                                     : std::filesystem::absolute(trainer).string();
+  if (!cache.empty()) {
+    options.trainer_arguments = {"--cache", std::filesystem::absolute(cache).string()};
+  }
+  if (!cache_limit.empty()) {
+    const std::uint64_t bytes = parse_bytes(cache_limit, "--cache-limit");
+    options.trainer_arguments.insert(options.trainer_arguments.end(),
+                                     {"--cache-limit", std::to_string(bytes)});
+  }
   check_program(options.mpirun, "mpirun");
   check_program(options.trainer, "trainer");
   options.grace.stop = std::chrono::milliseconds(static_cast<std::int64_t>(1000 * stop_grace));

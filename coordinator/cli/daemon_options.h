@@ -11,6 +11,8 @@ namespace musher::cli {
 struct DaemonOptions {
   std::string mpirun;
   std::string trainer;
+  std::string cache;
+  std::string cache_limit;
   double stop_grace = 120;    // seconds
   double regroup_limit = 60;  // seconds
 

@@ -37,7 +37,8 @@ class StoreFaults(MusherTest):
         return proxy
 
     def start(self, job):
-        return self.start_musher("train", self.write_job(job), "--json")
+        # What is kept on this host would never be asked for.
+        return self.start_musher("train", self.write_job(job), "--json", "--cache-limit", "0")
 
     def wait_for_epoch(self, training, epochs=1):
         def over():

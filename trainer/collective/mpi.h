@@ -26,6 +26,8 @@ class MpiRuntime {
   bool is_newcomer() const { return is_newcomer_; }
   /// Rank among the ranks of this host: the GPU to use.
   int local_rank() const { return local_rank_; }
+  /// How many ranks mpirun started on this host.
+  int local_size() const { return local_size_; }
   /// Whether the death of a rank is an error code (mpirun --with-ft ulfm) and not the end of all
   /// ranks.
   bool fault_tolerant() const { return fault_tolerant_; }
@@ -41,6 +43,7 @@ class MpiRuntime {
   int world_rank_ = 0;
   int world_size_ = 1;
   int local_rank_ = 0;
+  int local_size_ = 1;
   bool fault_tolerant_ = false;
   bool is_newcomer_ = false;
   bool finalized_ = false;

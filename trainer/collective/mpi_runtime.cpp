@@ -48,6 +48,7 @@ MpiRuntime::MpiRuntime() {
   if (MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, world_rank_, MPI_INFO_NULL,
                           &host) == MPI_SUCCESS) {
     MPI_Comm_rank(host, &local_rank_);
+    MPI_Comm_size(host, &local_size_);
     MPI_Comm_free(&host);
   }
   communicators_ = std::make_shared<CommunicatorCount>();

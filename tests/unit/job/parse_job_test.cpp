@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "job/input_mode.h"
 #include "job/job.h"
 #include "job/request.h"
 #include "job_text.h"
@@ -11,6 +12,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
 Job parsed(const Json& json, std::optional<int> workers = std::nullopt) {
   const JobOrErrors result = parse_job(json.dump(), workers);
@@ -209,6 +211,23 @@ TEST(ValidateRequest, AnEnumNumberThatNobodyKnowsIsNoDefault) {
                           "InputDataConfig[1].DataSource.S3DataSource.S3DataDistributionType"));
   EXPECT_THAT(to_text(result.errors), HasSubstr("must be one of Pipe, File, FastFile, not an enum "
                                                 "value of number 77"));
+}
+
+TEST(FileModeChannels, AChannelsOwnModeGoesBeforeTheAlgorithms) {
+  using Algorithm = v1::AlgorithmSpecification;
+  v1::CreateTrainingJobRequest request = request_from_json(good_job().dump()).request;
+  for (const auto mode : {Algorithm::INPUT_MODE_UNSPECIFIED, Algorithm::FastFile}) {
+    request.mutable_algorithm_specification()->set_training_input_mode(mode);
+    EXPECT_THAT(file_mode_channels(request), IsEmpty());
+  }
+  request.mutable_algorithm_specification()->set_training_input_mode(Algorithm::File);
+  EXPECT_THAT(file_mode_channels(request), ElementsAre("train", "validation"));
+  request.mutable_input_data_config(0)->set_channel_name("training");
+  request.mutable_input_data_config(1)->set_input_mode(Algorithm::FastFile);
+  EXPECT_THAT(file_mode_channels(request), ElementsAre("train"));
+  request.mutable_algorithm_specification()->set_training_input_mode(Algorithm::FastFile);
+  request.mutable_input_data_config(1)->set_input_mode(Algorithm::File);
+  EXPECT_THAT(file_mode_channels(request), ElementsAre("validation"));
 }
 
 TEST(ValidateRequest, AFieldThatOnlyANewerClientKnowsIsNotLeftOut) {

@@ -1,6 +1,7 @@
 // Against a real S3 server, which run_s3_test.py starts: it gives its address and keys in the
 // environment.
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <set>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/thread.h"
+#include "storage/cached_store.h"
 #include "store_testing.h"
 
 namespace musher {
@@ -112,6 +114,30 @@ TEST_F(S3, PutsReadsReplacesAndRemoves) {
   store->remove("a/b c+%é.txt");
   expect_error(ErrorCode::kNotFound, "no such object", [&] { store->head("a/b c+%é.txt"); });
   EXPECT_THAT(keys_of(*store), IsEmpty());
+}
+
+TEST_F(S3, ACacheKnowsOtherBytesOfTheSameLengthByTheEntityTag) {
+  std::string folder = (std::filesystem::temp_directory_path() / "s3-cache-XXXXXX").string();
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  const auto cached = [&] {
+    return CachedStore(open(), std::make_shared<LocalCache>(folder, 10 << 20, nullptr));
+  };
+  const auto store = open();
+  const auto pieces = [&] {
+    std::size_t count = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+      count += entry.path().parent_path().filename().string().size() == 2 ? 1 : 0;
+    }
+    return count;
+  };
+  for (const std::string text : {"one", "two", "one"}) {
+    store->put("a b.txt", bytes_of(text));  // all within the second that S3's clock counts in
+    EXPECT_EQ(text_of(cached().read("a b.txt")), text);
+    EXPECT_EQ(text_of(cached().read("a b.txt", 1, 2)), text.substr(1));
+  }
+  EXPECT_EQ(pieces(), 2U);
+  expect_error(ErrorCode::kNotFound, "no such object", [&] { cached().read("gone", 0, 1); });
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(S3, KeepsAnEmptyObject) {
