@@ -72,6 +72,7 @@ def allreduce_section(rounds):
 # What other scripts than benchmarks/run put on the page.
 RECOVERY, CHECKPOINTS, RESTART = "## A rank dies", "## Checkpoints", "## A coordinator comes back"
 DAY = "## A day of 10,000 jobs"
+MANIFEST = "## A manifest of 10 million images"
 
 
 def find_section(text, heading):
@@ -86,7 +87,7 @@ def find_section(text, heading):
 def kept_sections(path):
     """Those of other scripts, as a list of parts."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    found = [find_section(text, heading) for heading in (RECOVERY, CHECKPOINTS, RESTART, DAY)]
+    found = [find_section(text, heading) for heading in (RECOVERY, CHECKPOINTS, RESTART, DAY, MANIFEST)]
     return [text[place[0]:place[1]].rstrip() + "\n" for place in found if place]
 
 

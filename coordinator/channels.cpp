@@ -23,12 +23,15 @@ void keep_newest(Map& map) {
 }
 
 /// The whole object at `uri`: its folder opened as a store.
-std::string read_text(const Uri& uri, const StorageConfig& storage) {
+std::vector<std::byte> read_whole(const Uri& uri, const StorageConfig& storage) {
   const std::size_t slash = uri.path.rfind('/');
   Uri folder = uri;
   folder.path = slash == std::string::npos ? "" : uri.path.substr(0, slash);
-  const auto bytes = open_store(folder, storage)
-                         ->read(slash == std::string::npos ? uri.path : uri.path.substr(slash + 1));
+  return open_store(folder, storage)
+      ->read(slash == std::string::npos ? uri.path : uri.path.substr(slash + 1));
+}
+
+std::string_view text_of(const std::vector<std::byte>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
@@ -37,12 +40,12 @@ ChannelManifest manifest_of(const Channel& channel, const StorageConfig& storage
   switch (channel.type) {
     case Channel::Type::kManifestFile: {
       const ObjectList list =
-          parse_manifest_file(read_text(channel.uri, storage), channel.uri.str());
+          parse_manifest_file(text_of(read_whole(channel.uri, storage)), channel.uri.str());
       return {list.root.str(), listed_manifest(*open_store(list.root, storage), list, options)};
     }
     case Channel::Type::kAugmentedManifestFile: {
       const LabelledObjects labelled = parse_augmented_manifest(
-          read_text(channel.uri, storage), channel.uri.str(), channel.attributes);
+          text_of(read_whole(channel.uri, storage)), channel.uri.str(), channel.attributes);
       const Uri& root = labelled.objects.root;
       return {root.str(), labelled_manifest(*open_store(root, storage), labelled, options)};
     }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <map>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -65,49 +67,28 @@ bool is_image_name(std::string_view name) {
 bool ImageFolder::add(const ObjectInfo& object) {
   const std::size_t slash = object.key.find('/');
   if (slash == std::string::npos || slash == 0 || !is_image_name(object.key)) return false;
-  const auto key = std::string_view(object.key);
-  const std::string_view name = key.substr(slash + 1);
-  auto entry = classes_.find(key.substr(0, slash));
-  if (entry == classes_.end()) entry = classes_.emplace(key.substr(0, slash), Class{}).first;
-  Class& found = entry->second;
-  found.files.push_back({.name_begin = found.names.size(),
-                         .name_length = static_cast<std::uint32_t>(name.size()),
-                         .size = object.size});
-  found.names += name;
+  const std::string_view name = std::string_view(object.key).substr(0, slash);
+  if (!classes_.contains(name)) classes_.emplace(name);
+  images_.add(object.key, object.size);
   return true;
 }
 
-std::uint64_t ImageFolder::images() const {
-  std::uint64_t images = 0;
-  for (const auto& [name, found] : classes_) images += found.files.size();
-  return images;
-}
-
 Manifest ImageFolder::manifest(const Uri& root, const ManifestOptions& options) && {
-  std::vector<std::string> names;
-  for (const auto& [name, found] : classes_) names.push_back(name);
-  const Labels labels = number(options.classes.value_or(names));
-  for (const std::string& name : names) {
+  const Labels labels =
+      number(options.classes.value_or(std::vector<std::string>(classes_.begin(), classes_.end())));
+  for (const std::string& name : classes_) {
     if (labels.of.contains(name)) continue;
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("{}/{}: the train channel has no class {} among its {}; a validation "
                             "channel must have the same classes",
                             root.str(), name, name, labels.classes.size()));
   }
-
-  // Keys sort by "<class>/", which is not the order of the names: "a-b/" comes before "a/".
-  std::ranges::sort(names, {}, [](const std::string& name) { return name + "/"; });
   Manifest manifest(labels.classes);
   ShardFiller filler(manifest);
-  for (const std::string& name : names) {
-    // Taken out of the map, so that memory is given back as the manifest grows.
-    const auto node = classes_.extract(name);
-    Class& found = node.mapped();
-    std::ranges::sort(found.files, {}, [&](const File& file) { return found.name(file); });
-    const std::int64_t label = labels.of.at(name);
-    for (const File& file : found.files) {
-      filler.add(fmt::format("{}/{}", name, found.name(file)), file.size, label);
-    }
+  SortedNames::Reader image(std::move(images_));
+  while (image.next()) {
+    const auto name = std::string_view(image.name()).substr(0, image.name().find('/'));
+    filler.add(image.name(), image.number(), labels.of.find(name)->second);
   }
   filler.flush();
   return manifest;

@@ -1,9 +1,8 @@
 #include "dataset/object_list.h"
 
 #include <algorithm>
-#include <set>
-#include <unordered_map>
-#include <unordered_set>
+#include <map>
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -24,17 +23,11 @@ using Json = nlohmann::json;
   throw Error(ErrorCode::kInvalidArgument, where + ": " + what);
 }
 
-void check_unique(const std::vector<std::string>& keys, const std::string& uri) {
-  std::unordered_set<std::string_view> seen;
-  for (const std::string& key : keys) {
-    if (!seen.insert(key).second) refuse(uri, key + " is in it twice; name each object once");
-  }
-}
-
 /// Length of the longest folder, with its slash, that all keys lie in.
-std::size_t common_folder(const std::vector<std::string>& keys) {
-  std::string_view common = keys.front();
-  for (const std::string& key : keys) {
+std::size_t common_folder(const KeyList& keys) {
+  std::string_view common = keys[0];
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const std::string_view key = keys[i];
     const auto end = std::ranges::mismatch(common, key).in1;
     common = common.substr(0, static_cast<std::size_t>(end - common.begin()));
   }
@@ -92,61 +85,97 @@ Uri source_of(const Json& line, const std::string& attribute, const std::string&
   }
 }
 
-/// Sets classes and labels of `result` from what the lines say.
-void number_classes(LabelledObjects& result, const std::vector<Label>& labels,
-                    const std::string& uri) {
-  const auto numbered = [](const Label& label) { return label.number.has_value(); };
-  if (std::ranges::none_of(labels, numbered)) {
-    std::set<std::string> names;
-    for (const Label& label : labels) names.insert(label.name);
-    result.classes.assign(names.begin(), names.end());
-    for (const Label& label : labels) {
-      result.labels.push_back(std::ranges::lower_bound(result.classes, label.name) -
-                              result.classes.begin());
-    }
-    return;
-  }
-  if (!std::ranges::all_of(labels, numbered)) {
-    refuse(uri, "some classes in it are numbers and some are names; write one or the other");
-  }
-  std::map<std::int64_t, std::string> names;
-  for (const Label& label : labels) {
-    result.labels.push_back(*label.number);
-    const auto [known, fresh] = names.emplace(*label.number, label.name);
-    if (!fresh && known->second != label.name) {
-      refuse(uri, fmt::format("class {} is called \"{}\" in one line and \"{}\" in another",
-                              *label.number, known->second, label.name));
-    }
-  }
-  const std::int64_t count = names.rbegin()->first + 1;
-  const bool all_named =
-      static_cast<std::int64_t>(names.size()) == count &&
-      std::ranges::none_of(names, [](const auto& n) { return n.second.empty(); });
-  for (std::int64_t i = 0; i < count; ++i) {
-    result.classes.push_back(all_named ? names[i] : fmt::format("{}", i));
-  }
-}
+/// Numbers the classes of lines as they come; each name is held once.
+class ClassNumbers {
+ public:
+  explicit ClassNumbers(std::string uri) : uri_(std::move(uri)) {}
 
-std::unordered_map<std::string, ObjectInfo> sizes_of(ObjectStore& store,
-                                                     const std::vector<std::string>& keys) {
-  const std::unordered_set<std::string_view> wanted(keys.begin(), keys.end());
-  std::unordered_map<std::string, ObjectInfo> found;
-  store.list("", [&](std::vector<ObjectInfo> page) {
-    for (ObjectInfo& object : page) {
-      if (!wanted.contains(object.key)) continue;
-      std::string key = object.key;
-      found.emplace(std::move(key), std::move(object));
+  void add(const Label& label) {
+    if (label.number) {
+      any_number_ = true;
+      labels_.push_back(*label.number);
+      const auto [known, fresh] = names_.emplace(*label.number, label.name);
+      if (!fresh && known->second != label.name) {
+        refuse(uri_, fmt::format("class {} is called \"{}\" in one line and \"{}\" in another",
+                                 *label.number, known->second, label.name));
+      }
+    } else {
+      const auto next = static_cast<std::int64_t>(index_.size());
+      labels_.push_back(index_.emplace(label.name, next).first->second);
     }
-  });
-  for (const std::string& key : keys) {
-    if (found.contains(key)) continue;
-    throw Error(ErrorCode::kNotFound,
-                fmt::format("{}/{} is not there, which the channel's manifest file names ({} of {} "
-                            "objects are missing)",
-                            store.root().str(), key, keys.size() - found.size(), keys.size()));
+    if (any_number_ && !index_.empty()) {
+      refuse(uri_, "some classes in it are numbers and some are names; write one or the other");
+    }
   }
-  return found;
-}
+
+  /// Sets classes and labels of `result`. REQUIRES: there was a line.
+  void finish(LabelledObjects& result) && {
+    if (any_number_) {
+      name_numbers(result.classes);
+    } else {
+      std::vector<std::int64_t> place(index_.size());
+      for (const auto& [name, first_seen] : index_) {
+        place[static_cast<std::size_t>(first_seen)] =
+            static_cast<std::int64_t>(result.classes.size());
+        result.classes.push_back(name);
+      }
+      for (std::int64_t& label : labels_) label = place[static_cast<std::size_t>(label)];
+    }
+    result.labels = std::move(labels_);
+  }
+
+ private:
+  void name_numbers(std::vector<std::string>& classes) {
+    const std::int64_t count = names_.rbegin()->first + 1;
+    const bool all_named =
+        static_cast<std::int64_t>(names_.size()) == count &&
+        std::ranges::none_of(names_, [](const auto& n) { return n.second.empty(); });
+    for (std::int64_t i = 0; i < count; ++i) {
+      classes.push_back(all_named ? names_[i] : fmt::format("{}", i));
+    }
+  }
+
+  std::string uri_;
+  bool any_number_ = false;
+  std::vector<std::int64_t> labels_;           ///< the number, or the name's place in index_
+  std::map<std::int64_t, std::string> names_;  ///< of numbers
+  std::map<std::string, std::int64_t> index_;  ///< names, in the order in which they came first
+};
+
+/// Which of the keys a listing has shown.
+class Sought {
+ public:
+  explicit Sought(const KeyList& keys)
+      : keys_(keys), order_(sorted_order(keys)), seen_(keys.size(), false) {}
+
+  /// The index of a key that is sought.
+  std::optional<std::size_t> find(std::string_view key) {
+    const auto found =
+        std::ranges::lower_bound(order_, key, {}, [&](std::uint32_t i) { return keys_[i]; });
+    if (found == order_.end() || keys_[*found] != key) return std::nullopt;
+    seen_[*found] = true;
+    return *found;
+  }
+
+  /// Indexes in the order of the keys.
+  const std::vector<std::uint32_t>& order() const { return order_; }
+
+  void expect_all(const Uri& root) const {
+    const auto missing = std::ranges::count(seen_, false);
+    if (missing == 0) return;
+    const auto first = std::ranges::find(seen_, false) - seen_.begin();
+    throw Error(
+        ErrorCode::kNotFound,
+        fmt::format("{}/{} is not there, which the channel's manifest file names ({} of {} "
+                    "objects are missing)",
+                    root.str(), keys_[static_cast<std::size_t>(first)], missing, keys_.size()));
+  }
+
+ private:
+  const KeyList& keys_;
+  const std::vector<std::uint32_t> order_;
+  std::vector<bool> seen_;
+};
 
 /// The train channel's numbers for a validation channel's classes.
 std::vector<std::int64_t> renumbered(const std::vector<std::string>& own,
@@ -167,39 +196,10 @@ std::vector<std::int64_t> renumbered(const std::vector<std::string>& own,
 
 }  // namespace
 
-ObjectList parse_manifest_file(std::string_view json, const std::string& uri) {
-  const Json document = Json::parse(json, nullptr, /*allow_exceptions=*/false);
-  const bool has_prefix = document.is_array() && !document.empty() && document[0].is_object() &&
-                          document[0].contains("prefix") && document[0]["prefix"].is_string();
-  if (!has_prefix) {
-    refuse(uri,
-           "is no manifest file: it must be a JSON list that begins with {\"prefix\": "
-           "\"s3://bucket/folder/\"}, then paths");
-  }
-  const auto prefix = document[0]["prefix"].get<std::string>();
-  const std::size_t slash = prefix.rfind('/');
-  ObjectList list;
-  try {
-    list.root = Uri::parse(prefix.substr(0, slash == std::string::npos ? 0 : slash + 1));
-  } catch (const Error& error) {
-    refuse(uri, fmt::format("its prefix: {}", error.what()));
-  }
-  const std::string rest = prefix.substr(slash + 1);
-  for (std::size_t i = 1; i < document.size(); ++i) {
-    if (!document[i].is_string() || document[i].get<std::string>().empty()) {
-      refuse(uri, fmt::format("entry {} must be a path, not {}", i, document[i].dump()));
-    }
-    list.keys.push_back(rest + document[i].get<std::string>());
-  }
-  if (list.keys.empty()) refuse(uri, "names no object");
-  check_unique(list.keys, uri);
-  return list;
-}
-
 LabelledObjects parse_augmented_manifest(std::string_view lines, const std::string& uri,
                                          const std::vector<std::string>& attributes) {
   LabelledObjects result;
-  std::vector<Label> labels;
+  ClassNumbers classes(uri);
   std::size_t number = 0;
   for (std::size_t begin = 0; begin < lines.size();) {
     const std::size_t end = std::min(lines.find('\n', begin), lines.size());
@@ -211,58 +211,64 @@ LabelledObjects parse_augmented_manifest(std::string_view lines, const std::stri
     const Json line = Json::parse(text, nullptr, /*allow_exceptions=*/false);
     if (!line.is_object()) refuse(where, "must be a JSON object");
     const Uri source = source_of(line, attributes.at(0), where);
-    if (result.objects.keys.empty()) result.objects.root = bucket_of(source);
+    if (result.objects.keys.size() == 0) result.objects.root = bucket_of(source);
     if (!(bucket_of(source) == result.objects.root)) {
       refuse(where, fmt::format("{} is in another bucket than the images before it, {}",
                                 source.str(), result.objects.root.str()));
     }
     result.objects.keys.push_back(path_in_bucket(source));
-    labels.push_back(label_of(line, attributes.at(1), where));
+    classes.add(label_of(line, attributes.at(1), where));
   }
-  if (labels.empty()) refuse(uri, "names no object");
+  if (result.objects.keys.size() == 0) refuse(uri, "names no object");
   check_unique(result.objects.keys, uri);
-  number_classes(result, labels, uri);
+  std::move(classes).finish(result);
   const std::size_t folder = common_folder(result.objects.keys);
   if (folder > 0) {
-    result.objects.root =
-        result.objects.root.join(result.objects.keys.front().substr(0, folder - 1));
-    for (std::string& key : result.objects.keys) key.erase(0, folder);
+    result.objects.root = result.objects.root.join(result.objects.keys[0].substr(0, folder - 1));
+    result.objects.keys.strip(folder);
   }
   return result;
 }
 
 Manifest listed_manifest(ObjectStore& store, const ObjectList& list,
                          const ManifestOptions& options) {
-  auto found = sizes_of(store, list.keys);
-  std::vector<ObjectInfo> objects;
-  for (const std::string& key : list.keys) objects.push_back(std::move(found.at(key)));
-  return make_manifest(store, options, std::move(objects));
+  Sought sought(list.keys);
+  return make_manifest(
+      store, options,
+      {.wanted = [&](const ObjectInfo& object) { return sought.find(object.key).has_value(); },
+       .listed = [&] { sought.expect_all(store.root()); }});
 }
 
 Manifest labelled_manifest(ObjectStore& store, const LabelledObjects& labelled,
                            const ManifestOptions& options) {
-  const auto found = sizes_of(store, labelled.objects.keys);
   std::vector<std::int64_t> numbers;
   if (options.classes) {
     numbers = renumbered(labelled.classes, *options.classes, store.root().str());
   }
-  std::vector<Sample> samples;
-  for (std::size_t i = 0; i < labelled.objects.keys.size(); ++i) {
-    const std::string& key = labelled.objects.keys[i];
-    const std::int64_t label = labelled.labels[i];
-    Sample sample;
-    sample.key = key;
-    sample.object = key;
-    sample.size = found.at(key).size;
-    sample.label = options.classes ? numbers[static_cast<std::size_t>(label)] : label;
-    samples.push_back(std::move(sample));
-  }
-  std::ranges::sort(samples, {}, &Sample::key);
+  std::vector<std::uint64_t> sizes(labelled.objects.keys.size());
+  Sought sought(labelled.objects.keys);
+  store.list("", [&](const std::vector<ObjectInfo>& page) {
+    for (const ObjectInfo& object : page) {
+      if (const auto i = sought.find(object.key)) sizes[*i] = object.size;
+    }
+  });
+  sought.expect_all(store.root());
   Manifest manifest(options.classes.value_or(labelled.classes));
-  const std::span<const Sample> all(samples);
-  for (std::size_t at = 0; at < all.size(); at += kShardObjects) {
-    manifest.add_shard(all.subspan(at, std::min(kShardObjects, all.size() - at)));
+  std::vector<Sample> shard;
+  const auto flush = [&] {
+    if (!shard.empty()) manifest.add_shard(shard);
+    shard.clear();
+  };
+  for (const std::uint32_t i : sought.order()) {
+    const std::int64_t label = labelled.labels[i];
+    Sample& sample = shard.emplace_back();
+    sample.key = labelled.objects.keys[i];
+    sample.object = sample.key;
+    sample.size = sizes[i];
+    sample.label = options.classes ? numbers[static_cast<std::size_t>(label)] : label;
+    if (shard.size() == kShardObjects) flush();
   }
+  flush();
   return manifest;
 }
 

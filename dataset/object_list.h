@@ -1,20 +1,19 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "dataset/key_list.h"
 #include "dataset/sources.h"
 
 namespace musher {
 
 /// The objects that a channel is made of where a file names them, as SageMaker's S3DataType says.
 struct ObjectList {
-  Uri root;                       ///< what keys are relative to
-  std::vector<std::string> keys;  ///< each once, in the file's order
+  Uri root;      ///< what keys are relative to
+  KeyList keys;  ///< each once, in the file's order
 };
 
 /// ManifestFile: `[{"prefix": "s3://bucket/some/prefix/"}, "relative/path/a", …]`; an object's URI

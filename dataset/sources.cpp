@@ -123,17 +123,18 @@ Manifest manifest_of(ObjectStore& store, Listing listing, const ManifestOptions&
 }  // namespace
 
 Manifest make_manifest(ObjectStore& store, const ManifestOptions& options) {
-  Listing listing;
-  store.list("", [&](std::vector<ObjectInfo> page) {
-    for (ObjectInfo& object : page) listing.add(std::move(object));
-  });
-  return manifest_of(store, std::move(listing), options);
+  return make_manifest(store, options, ObjectFilter{});
 }
 
 Manifest make_manifest(ObjectStore& store, const ManifestOptions& options,
-                       std::vector<ObjectInfo> objects) {
+                       const ObjectFilter& filter) {
   Listing listing;
-  for (ObjectInfo& object : objects) listing.add(std::move(object));
+  store.list("", [&](std::vector<ObjectInfo> page) {
+    for (ObjectInfo& object : page) {
+      if (!filter.wanted || filter.wanted(object)) listing.add(std::move(object));
+    }
+  });
+  if (filter.listed) filter.listed();
   return manifest_of(store, std::move(listing), options);
 }
 

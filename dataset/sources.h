@@ -46,8 +46,12 @@ struct ManifestOptions {
 /// Throws kNotFound for a prefix without a sample, naming the URI and what was looked for.
 Manifest make_manifest(ObjectStore& store, const ManifestOptions& options);
 
-/// Of these objects alone, without listing the store.
+/// Which of a store's objects a manifest is made of.
+struct ObjectFilter {
+  std::function<bool(const ObjectInfo&)> wanted;
+  std::function<void()> listed;  ///< called when the listing is through; may throw
+};
 Manifest make_manifest(ObjectStore& store, const ManifestOptions& options,
-                       std::vector<ObjectInfo> objects);
+                       const ObjectFilter& filter);
 
 }  // namespace musher

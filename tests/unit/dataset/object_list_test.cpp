@@ -16,6 +16,12 @@ using testing::ElementsAre;
 const std::string kUri = "s3://bucket/job.manifest";
 const std::vector<std::string> kNames = {"source-ref", "class"};
 
+std::vector<std::string> texts(const KeyList& keys) {
+  std::vector<std::string> all;
+  for (std::size_t i = 0; i < keys.size(); ++i) all.emplace_back(keys[i]);
+  return all;
+}
+
 std::vector<std::string> described(const Manifest& manifest) {
   std::vector<std::string> all;
   for (std::size_t i = 0; i < manifest.shards().size(); ++i) {
@@ -31,10 +37,10 @@ TEST(ManifestFileList, IsThePrefixWithEachPathBehindIt) {
   const auto list =
       parse_manifest_file(R"([{"prefix": "s3://data/a/b/"}, "cat/1.jpg", "dog/2.jpg"])", kUri);
   EXPECT_EQ(list.root.str(), "s3://data/a/b");
-  EXPECT_THAT(list.keys, ElementsAre("cat/1.jpg", "dog/2.jpg"));
+  EXPECT_THAT(texts(list.keys), ElementsAre("cat/1.jpg", "dog/2.jpg"));
   const auto within = parse_manifest_file(R"([{"prefix": "s3://data/a/c"}, "at/1.jpg"])", kUri);
   EXPECT_EQ(within.root.str(), "s3://data/a");
-  EXPECT_THAT(within.keys, ElementsAre("cat/1.jpg"));
+  EXPECT_THAT(texts(within.keys), ElementsAre("cat/1.jpg"));
 }
 
 TEST(ManifestFileList, WhatIsNoneIsNamed) {
@@ -48,7 +54,13 @@ TEST(ManifestFileList, WhatIsNoneIsNamed) {
   refused(R"([{"prefix": "bucket/a/"}, "cat/1.jpg"])", "its prefix");
   refused(R"([{"prefix": "s3://data/a/"}])", "names no object");
   refused(R"([{"prefix": "s3://data/a/"}, "cat/1.jpg", 7])", "entry 2 must be a path, not 7");
-  refused(R"([{"prefix": "s3://data/a/"}, "x", "x"])", "x is in it twice");
+  refused(R"([{"prefix": "s3://data/a/"}, "x", {"prefix": "y"}])", "entry 2 must be a path, not");
+  refused(R"([{"prefix": "s3://data/a/"}, ""])", "entry 1 must be a path, not \"\"");
+  refused(R"([{"prefix": "s3://data/a/"}, "x", "y", "x"])", "x is in it twice");
+  refused(R"([{"prefix": "s3://data/a/"}, "x")", "no manifest file");
+  refused(R"([{"prefix": 7}, "x"])", "no manifest file");
+  refused(R"([[{"prefix": "s3://data/a/"}, "x"]])", "no manifest file");
+  refused(R"({"prefix": "s3://data/a/"})", "no manifest file");
 }
 
 TEST(ManifestFileList, OnlyTheNamedObjectsAreInTheChannel) {
@@ -72,7 +84,7 @@ TEST(AugmentedManifest, HasTheClassesThatItsLinesSay) {
       "\"class-metadata\": {\"class-name\": \"cat\"}, \"other\": [1]}\n",
       kUri, kNames);
   EXPECT_EQ(named.objects.root.str(), "s3://data/p");
-  EXPECT_THAT(named.objects.keys, ElementsAre("x/1.jpg", "y/2.jpg"));
+  EXPECT_THAT(texts(named.objects.keys), ElementsAre("x/1.jpg", "y/2.jpg"));
   EXPECT_THAT(named.labels, ElementsAre(1, 0));
   EXPECT_THAT(named.classes, ElementsAre("cat", "dog"));
 
