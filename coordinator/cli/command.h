@@ -26,6 +26,7 @@ struct Command {
 };
 
 extern const Command kCerts;
+extern const Command kAccess;
 extern const Command kTrain;
 extern const Command kServe;
 extern const Command kSubmit;

@@ -13,7 +13,7 @@ using namespace musher::cli;
 
 constexpr std::array kCommands = {&kTrain, &kServe,  &kSubmit,   &kList,  &kStatus,
                                   &kWatch, &kLogs,   &kMetrics,  &kQueue, &kResize,
-                                  &kStop,  &kDelete, &kValidate, &kCerts};
+                                  &kStop,  &kDelete, &kValidate, &kCerts, &kAccess};
 
 void print_help(std::ostream& out) {
   out << "musher COMMAND …\n\nTrains models on many machines.\n\n";

@@ -69,8 +69,14 @@ void HttpConnection::start() {
 
 void HttpConnection::drain() {
   asio::post(socket_.get_executor(), [self = shared_from_this()] {
-    if (self->state_ == State::kIdle) self->close();
+    if (self->state_ == State::kIdle && !self->has_request()) self->close();
   });
+}
+
+/// Whether bytes of one are there: it was sent before draining began, and has its answer.
+bool HttpConnection::has_request() {
+  ErrorCode ignored;
+  return buffer_.size() > 0 || socket_.available(ignored) > 0;
 }
 
 // --- reading ----------------------------------------------------------------------------------
@@ -81,7 +87,7 @@ void HttpConnection::wait_for_request() {
   record_ = {};
   timed_out_ = false;
   state_ = State::kIdle;
-  if (shared_.draining) return close();
+  if (shared_.draining && !has_request()) return close();
   if (buffer_.size() > 0) return read_header();
   buffer_ = {};  // thousands of idle connections should cost little
   arm(shared_.options.idle_timeout);

@@ -51,6 +51,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   template <typename Member>
   auto then(Member member);  ///< a completion handler that keeps this alive
 
+  bool has_request();
   void wait_for_request();
   void on_readable(ErrorCode error);
   void read_header();

@@ -93,7 +93,7 @@ float number_at(const char* at, std::string_view descr) {
 
 Array read_npy(std::string_view bytes) {
   if (!bytes.starts_with(kMagic) || bytes.size() < 12) refuse("does not begin as one");
-  const int version = bytes[6];
+  const int version = static_cast<unsigned char>(bytes[6]);
   if (version < 1 || version > 3) refuse(fmt::format("is of version {}, not 1 to 3", version));
   const std::size_t begin = version == 1 ? 10 : 12;
   const std::size_t length = version == 1 ? load<std::uint16_t>(bytes.data() + 8, false)

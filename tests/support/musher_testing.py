@@ -141,7 +141,7 @@ class MusherTest(unittest.TestCase):
 
     def command(self, words):
         words = [str(MUSHER), *map(str, words)]
-        if not self.address or words[1] in ("train", "serve", "validate", "certs"):
+        if not self.address or words[1] in ("train", "serve", "validate", "certs", "access"):
             return words
         tls = ["--tls", str(self.tls)] if self.tls and "--tls" not in words else []
         return words + ["--coordinator", self.address, *tls]

@@ -281,7 +281,7 @@ TEST_F(HttpServerTest, ManyIdleConnectionsAreBorne) {
 }
 
 TEST(HttpServer, AnAddressThatIsTakenIsSaid) {
-  const auto none = [](HttpRequest, const std::shared_ptr<Exchange>&) {};
+  const auto none = [](const HttpRequest&, const std::shared_ptr<Exchange>&) {};
   const HttpServer first({}, none);
   HttpServerOptions options;
   options.port = first.port();

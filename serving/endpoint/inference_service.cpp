@@ -1,0 +1,193 @@
+#include "serving/endpoint/inference_service.h"
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <numeric>
+#include <utility>
+#include <variant>
+
+#include <fmt/format.h>
+
+#include "serving/payload/answer.h"
+#include "serving/payload/array.h"
+#include "serving/payload/media_type.h"
+
+namespace musher {
+namespace {
+
+constexpr std::array<std::string_view, 4> kPictureTypes = {"image/jpeg", "image/png", "image/webp",
+                                                           "application/x-image"};
+constexpr std::string_view kJson = "application/json";
+constexpr std::string_view kNpy = "application/x-npy";
+
+bool is_picture(std::string_view type) {
+  return std::ranges::find(kPictureTypes, type) != kPictureTypes.end();
+}
+
+HttpResponse busy() {
+  return http_error(503, "ServiceUnavailable", "too many requests wait already");
+}
+
+void expire(const Invocation& invocation) {
+  invocation.exchange->answer(
+      http_error(503, "ServiceUnavailable", "the request waited too long for its turn"));
+}
+
+InferenceOptions checked(InferenceOptions options) {
+  check(options.batching);
+  if (options.instances < 1 || options.decode_threads < 1 || options.fetch_threads < 1) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "instances and the numbers of threads must be at least 1");
+  }
+  return options;
+}
+
+}  // namespace
+
+InferenceService::InferenceService(InferenceOptions options)
+    : options_(checked(std::move(options))),
+      urls_(options_.allowed_urls, options_.storage),
+      decoders_("decode", options_.decode_threads, options_.batching.max_queued),
+      fetchers_("fetch", options_.fetch_threads, options_.batching.max_queued),
+      batcher_(options_.batching, options_.instances, run_invocations, expire) {}
+
+InferenceService::~InferenceService() {
+  close();
+}
+
+void InferenceService::close() {
+  decoders_.close();
+  fetchers_.close();
+  batcher_.close();
+}
+
+void InferenceService::use(std::shared_ptr<Predictor> predictor) {
+  const std::lock_guard lock(mutex_);
+  predictor_.swap(predictor);  // the old one ends outside the lock, with its last request
+}
+
+std::shared_ptr<Predictor> InferenceService::predictor() const {
+  const std::lock_guard lock(mutex_);
+  return predictor_;
+}
+
+void InferenceService::handle(HttpRequest request, std::shared_ptr<Exchange> exchange) {
+  const std::string_view path = request.path();
+  const bool is_ping = path == "/ping";
+  if (!is_ping && path != "/invocations") {
+    return exchange->answer(
+        http_error(404, "ResourceNotFound", "there is /ping and /invocations, and nothing else"));
+  }
+  const bool get = request.method == "GET" || request.method == "HEAD";
+  if (is_ping ? !get : request.method != "POST") {
+    HttpResponse response = http_error(405, "MethodNotAllowed",
+                                       is_ping ? "/ping takes GET" : "/invocations takes POST");
+    response.headers.emplace_back("Allow", is_ping ? "GET, HEAD" : "POST");
+    return exchange->answer(std::move(response));
+  }
+  if (is_ping) return ping(*exchange);
+  invoke(std::move(request), std::move(exchange));
+}
+
+void InferenceService::ping(Exchange& exchange) const {
+  if (predictor()) return exchange.answer({});
+  exchange.answer(http_error(503, "ServiceUnavailable", "the model is not loaded yet"));
+}
+
+void InferenceService::invoke(HttpRequest request, std::shared_ptr<Exchange> exchange) {
+  Invocation invocation;
+  invocation.predictor = predictor();
+  if (!invocation.predictor) {
+    return exchange->answer(http_error(503, "ServiceUnavailable", "the model is not loaded yet"));
+  }
+  const auto answer_type = choose_media_type(request.header("accept"), kAnswerTypes);
+  if (!answer_type) {
+    return exchange->answer(http_error(
+        406, "NotAcceptable", "Accept must take application/json, text/csv or application/x-npy"));
+  }
+  const std::string type = media_type(request.header("content-type"));
+  if (!is_picture(type) && type != kJson && type != kNpy) {
+    return exchange->answer(
+        http_error(415, "UnsupportedMediaType",
+                   "Content-Type must be image/jpeg, image/png, image/webp, application/json or "
+                   "application/x-npy"));
+  }
+  if (request.body.empty())
+    return exchange->answer(http_error(400, "ValidationError", "the body is empty"));
+  invocation.answer_type = *answer_type;
+  invocation.deadline = std::chrono::steady_clock::now() + options_.request_timeout;
+  invocation.request = std::move(request);
+  invocation.exchange = std::move(exchange);
+  add(decoders_, std::move(invocation), &InferenceService::decode);
+}
+
+void InferenceService::add(WorkPool& pool, Invocation invocation,
+                           void (InferenceService::*work)(Invocation)) {
+  const auto exchange = invocation.exchange;
+  // std::function wants what can be copied.
+  auto shared = std::make_shared<Invocation>(std::move(invocation));
+  const bool added = pool.try_add([this, shared, work] {
+    const auto held = shared->exchange;
+    if (held->cancelled())
+      return held->answer(http_error(400, "BadRequest", "the client went away"));
+    if (std::chrono::steady_clock::now() >= shared->deadline) return expire(*shared);
+    try {
+      (this->*work)(std::move(*shared));
+    } catch (const Error& error) {
+      held->answer(answer_for(error));
+    } catch (const std::exception& error) {
+      held->answer(http_error(500, "InternalFailure", error.what()));
+    }
+  });
+  if (!added) exchange->answer(busy());
+}
+
+void InferenceService::decode(Invocation invocation) {
+  const std::string type = media_type(invocation.request.header("content-type"));
+  const std::string& body = invocation.request.body;
+  if (is_picture(type)) {
+    const std::string picture = std::move(invocation.request.body);
+    return decode_picture(std::move(invocation), std::as_bytes(std::span(picture)));
+  }
+  Array array;
+  if (type == kNpy) {
+    array = read_npy(body);
+  } else {
+    auto instance = read_json_instance(body);
+    if (auto* url = std::get_if<UrlInstance>(&instance)) {
+      invocation.request.body = std::move(url->url);
+      return add(fetchers_, std::move(invocation), &InferenceService::fetch);
+    }
+    array = std::get<Array>(std::move(instance));
+  }
+  invocation.inputs = one_sample(std::move(array), invocation.predictor->input_shape()).values;
+  submit(std::move(invocation));
+}
+
+void InferenceService::fetch(Invocation invocation) {
+  const std::vector<std::byte> picture = urls_.read(invocation.request.body, options_.url_limit);
+  decode_picture(std::move(invocation), picture);
+}
+
+void InferenceService::decode_picture(Invocation invocation, std::span<const std::byte> picture) {
+  const auto& shape = invocation.predictor->input_shape();
+  const std::int64_t floats =
+      std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+  invocation.inputs.resize(static_cast<std::size_t>(floats));
+  invocation.predictor->decode(picture, invocation.inputs.data());
+  submit(std::move(invocation));
+}
+
+void InferenceService::submit(Invocation invocation) {
+  const auto exchange = invocation.exchange;
+  const auto deadline = invocation.deadline;
+  const auto ticket = batcher_.submit(std::move(invocation), deadline);
+  if (!ticket) return exchange->answer(busy());
+  exchange->on_cancel([this, ticket = *ticket] {
+    if (const auto left = batcher_.cancel(ticket))
+      left->exchange->answer(http_error(400, "BadRequest", "the client went away"));
+  });
+}
+
+}  // namespace musher

@@ -1,0 +1,52 @@
+#include "serving/server/options.h"
+
+#include <gtest/gtest.h>
+
+#include "support/expect_error.h"
+
+namespace musher {
+namespace {
+
+EndpointOptions parsed(std::vector<const char*> words) {
+  words.insert(words.begin(), {"musher-endpoint", "--model", "file:///m/model.tar.gz"});
+  return *parse_endpoint_options(static_cast<int>(words.size()), words.data());
+}
+
+TEST(EndpointOptions, AreTakenInTheirUnits) {
+  const EndpointOptions options =
+      parsed({"--preferred-batch-sizes", "8,16", "--max-batch-delay-ms", "0.5", "--instances", "2",
+              "--body-limit-mib", "1", "--allow-url", "s3://a/b", "--allow-url", "s3://c"});
+  EXPECT_EQ(options.inference.batching.preferred_sizes, (std::vector<std::size_t>{8, 16}));
+  EXPECT_EQ(options.inference.batching.max_batch_delay, std::chrono::microseconds(500));
+  EXPECT_EQ(options.http.body_limit, 1u << 20);
+  EXPECT_EQ(options.inference.url_limit, 1u << 20);
+  EXPECT_EQ(options.inference.allowed_urls.size(), 2u);
+  EXPECT_EQ(options.http.port, 8080);
+}
+
+TEST(EndpointOptions, WhatIsWrongIsNamed) {
+  const auto refused = [](const char* part, std::vector<const char*> words) {
+    test::expect_error(ErrorCode::kInvalidArgument, {part, "--help"}, [&] { parsed(words); });
+  };
+  refused("--address", {"--address", "0.0.0.0"});
+  refused("--port", {"--port", "65536"});
+  refused("--max-batch-size", {"--max-batch-size", "0"});
+  refused("--preferred-batch-sizes", {"--preferred-batch-sizes", "8,"});
+  refused("--preferred-batch-sizes", {"--preferred-batch-sizes", "a"});
+  refused("--buffer-limit-mib", {"--buffer-limit-mib", "1"});
+  refused("--keys", {"--endpoint", "dogs"});
+  refused("--keys", {"--keys", "/k"});
+  refused("unrecognised", {"--batch", "3"});
+  test::expect_error(ErrorCode::kInvalidArgument, {"preferred_sizes"}, [] {
+    parsed({"--preferred-batch-sizes", "64"});
+  });
+  const char* bare[] = {"musher-endpoint"};
+  test::expect_error(ErrorCode::kInvalidArgument, {"--model"},
+                     [&] { parse_endpoint_options(1, bare); });
+  const char* http[] = {"musher-endpoint", "--model", "http://a/model.tar.gz"};
+  test::expect_error(ErrorCode::kInvalidArgument, {"http://a"},
+                     [&] { parse_endpoint_options(3, http); });
+}
+
+}  // namespace
+}  // namespace musher
