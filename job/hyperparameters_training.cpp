@@ -34,6 +34,16 @@ std::vector<HyperparameterEntry> training_hyperparameters() {
       whole<std::int64_t>("gradient_accumulation", &H::gradient_accumulation, 1, 1'000'000,
                           "passes that a rank's part of a batch is split into, to use less "
                           "memory; batch_size stays what it is"),
+      choice<Precision>("precision", &H::precision,
+                        {{"float32", Precision::kFloat32},
+                         {"bf16", Precision::kBFloat16},
+                         {"fp16", Precision::kFloat16}},
+                        "of forward and backward, as torch.autocast; weights, their sums over "
+                        "ranks and the optimizer stay float32"),
+      real("loss_scale", &H::loss_scale, {1, 1e9},
+           "of fp16: what the loss is multiplied by at first; it then finds its own way"),
+      whole<std::int64_t>("loss_scale_growth_interval", &H::loss_scale_growth_interval, 1, kMany,
+                          "steps without an overflow after which the loss scale doubles"),
       real("ema_decay", &H::ema_decay, {0, 1, false, true},
            "of an exponential moving average of the weights, which is then what is validated and "
            "saved; 0: none"),

@@ -24,6 +24,7 @@ struct Channel {
 };
 
 enum class OptimizerKind { kSgd, kAdam, kAdamW, kLamb, kLars };
+enum class Precision { kFloat32, kBFloat16, kFloat16 };
 enum class ScheduleKind { kConstant, kCosine, kLinear, kStep, kOneCycle };
 enum class Augmentation { kNone, kFlip, kCropFlip, kRandomResizedCrop };
 
@@ -52,6 +53,9 @@ struct Hyperparameters {
   bool exclude_norms_and_biases = false;   ///< from weight decay, and from the trust ratio
   double clip_grad_norm = 0.0;             ///< the most that the gradient's norm may be; 0: any
   std::int64_t gradient_accumulation = 1;  ///< passes that a rank's part of a batch is split into
+  Precision precision = Precision::kFloat32;       ///< of forward and backward
+  double loss_scale = 65536;                       ///< of fp16, at the beginning
+  std::int64_t loss_scale_growth_interval = 2000;  ///< steps
   ScheduleKind lr_schedule = ScheduleKind::kCosine;
   double warmup_epochs = 0.0;
   double ema_decay = 0.0;  ///< of the average of the weights; 0: none

@@ -281,6 +281,10 @@ class Validation {
       wrong("early_stopping_metric",
             fmt::format("{} needs a channel validation", h.early_stopping_metric));
     }
+    for (const char* name : {"loss_scale", "loss_scale_growth_interval"}) {
+      if (h.precision != Precision::kFloat16 && request_.hyper_parameters().count(name) > 0)
+        wrong(name, "needs the precision fp16");
+    }
     if (h.lr_min > h.learning_rate) {
       wrong("lr_min",
             fmt::format("must be at most learning_rate, {}, not {}", h.learning_rate, h.lr_min));

@@ -16,6 +16,7 @@
 
 #include "common/checksum.h"
 #include "common/error.h"
+#include "model/autocast.h"
 #include "model/linear_function.h"
 
 namespace musher {
@@ -59,7 +60,8 @@ void BuiltInModel::freeze_backbone() {
 
 at::Tensor blocked(const at::Tensor& x) {
   const bool possible = x.device().is_cpu() && x.scalar_type() == at::kFloat &&
-                        at::globalContext().userEnabledMkldnn() && at::hasMKLDNN();
+                        at::globalContext().userEnabledMkldnn() && at::hasMKLDNN() &&
+                        !autocast_dtype(at::kCPU);
   return possible ? x.to_mkldnn() : x;
 }
 

@@ -76,7 +76,8 @@ class FrozenGuard {
   std::optional<at::NoGradGuard> no_grad_;
 };
 
-/// Images in the layout of oneDNN's own kernels, where that may be used: float32 on a CPU. The
+/// Images in the layout of oneDNN's own kernels, where that may be used: float32 on a CPU, without
+/// Autocast. The
 /// layers between blocked() and plain() then hand it on, and none reorders its input and output: a
 /// step of ResNet-18 takes a seventh less, one of the convnet nearly half, the numbers being the
 /// same to rounding. Elsewhere `x` itself.

@@ -15,6 +15,8 @@
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/saved_variable.h>
 
+#include "model/autocast.h"
+
 namespace musher {
 namespace {
 
@@ -92,6 +94,7 @@ variable_list LinearBackward::apply(variable_list&& gradients) {
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                   const std::shared_ptr<GradientPlaces>& places) {
+  if (autocast_dtype(x.device().type())) return at::linear(x, weight, bias);
   at::Tensor y;
   {
     const at::AutoDispatchBelowADInplaceOrView below;

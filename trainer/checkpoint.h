@@ -36,6 +36,7 @@ struct TrainingState {
   /// early_stopping_metric at the end of each closed epoch, NaN where it is not known; empty
   /// without one.
   std::vector<double> metric_by_epoch;
+  OptimizerProgress optimizer;  ///< after the last committed step
 };
 
 /// What a checkpoint belongs to; one that differs in any of it is refused by name.
@@ -98,8 +99,8 @@ class CheckpointWriter {
   Thread thread_;
 };
 
-/// Reads the committed checkpoint below the store's root into `tensors` and the optimizer's steps,
-/// whatever the number of ranks that wrote it. With the same number each rank gets its own buffers
+/// Reads the committed checkpoint below the store's root into `tensors` and the optimizer's
+/// progress, whatever the number of ranks that wrote it. With the same number each rank gets its own buffers
 /// back, bit for bit; otherwise their mean by samples. kFailedPrecondition naming each point in
 /// which it belongs to something else; kDataLoss for a manifest or a slice that is damaged or gone.
 /// Nothing is changed unless all slices are right.

@@ -53,6 +53,11 @@ Json header_json(const CheckpointIdentity& identity, const TrainingState& state,
                      {"undecodable", digest_json(state.tally.undecodable)},
                      {"loss_sum", state.tally.loss_sum},
                      {"correct", state.tally.correct}};
+  header["optimizer"] = {{"steps", state.optimizer.steps}};
+  if (const LossScale& scale = state.optimizer.loss_scale; scale.scale > 0) {
+    header["optimizer"]["loss_scale"] = scale.scale;
+    header["optimizer"]["good_steps"] = scale.good_steps;
+  }
   // JSON has no NaN: null.
   for (const double value : state.metric_by_epoch) header["metric_by_epoch"].push_back(value);
   return header;
@@ -66,6 +71,10 @@ TrainingState state_from(const Json& header) {
   state.tally.undecodable = digest_from(tally.at("undecodable"));
   state.tally.loss_sum = tally.at("loss_sum").get<double>();
   state.tally.correct = tally.at("correct").get<std::uint64_t>();
+  const Json optimizer = header.value("optimizer", Json::object());
+  state.optimizer.steps = optimizer.value("steps", static_cast<std::int64_t>(state.step));
+  state.optimizer.loss_scale = {optimizer.value("loss_scale", 0.0),
+                                optimizer.value("good_steps", std::int64_t{0})};
   for (const Json& value : header.value("metric_by_epoch", Json::array())) {
     state.metric_by_epoch.push_back(value.is_null() ? std::nan("") : value.get<double>());
   }

@@ -131,7 +131,7 @@ TrainingState load_checkpoint(ObjectStore& store, const CheckpointIdentity& iden
     }
   }
   restore_buffers(tensors.own, slices, own.slice, count == own.slices);
-  optimizer.set_steps(static_cast<std::int64_t>(state.step));
+  optimizer.set_progress(state.optimizer);
   state.samples_trained = samples_of(slices, own);
   return state;
 } catch (const Error& error) {

@@ -14,7 +14,7 @@ struct Numbers {
   std::uint64_t samples, sum, undecodable_samples, undecodable_sum;
   double loss_sum;
   std::uint64_t correct;
-  std::int64_t optimizer_steps;
+  OptimizerProgress optimizer;
   std::uint64_t metrics;  ///< numbers in metric_by_epoch, which follow
 };
 
@@ -28,7 +28,7 @@ Numbers numbers_of(const TrainingState& state, const Optimizer& optimizer) {
           tally.undecodable.sum,
           tally.loss_sum,
           tally.correct,
-          optimizer.steps(),
+          optimizer.progress(),
           state.metric_by_epoch.size()};
 }
 
@@ -39,7 +39,8 @@ void take_over(const Numbers& numbers, TrainingState& state, Optimizer& optimize
   state.tally.undecodable = {numbers.undecodable_samples, numbers.undecodable_sum};
   state.tally.loss_sum = numbers.loss_sum;
   state.tally.correct = numbers.correct;
-  optimizer.set_steps(numbers.optimizer_steps);
+  state.optimizer = numbers.optimizer;
+  optimizer.set_progress(numbers.optimizer);
 }
 
 /// A tensor on its way: received beside its place where what is in the place is still needed.

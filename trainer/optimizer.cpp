@@ -55,6 +55,7 @@ Optimizer::Optimizer(const Hyperparameters& hyperparameters, FlatParameters& par
     : hyper_(hyperparameters),
       parameters_(parameters),
       step_count_(at::zeros({}, parameters.values().options())) {
+  if (hyper_.precision == Precision::kFloat16) loss_scale_.scale = hyper_.loss_scale;
   if (!uses_momentum_buffer(hyper_.optimizer)) {
     exp_avg_ = at::zeros_like(parameters.values());
     exp_avg_sq_ = at::zeros_like(parameters.values());
@@ -189,6 +190,11 @@ std::vector<std::pair<std::string, at::Tensor>> Optimizer::state() {
 void Optimizer::set_steps(std::int64_t steps) {
   steps_ = steps;
   step_count_.fill_(static_cast<double>(steps));
+}
+
+void Optimizer::set_progress(const OptimizerProgress& progress) {
+  set_steps(progress.steps);
+  if (loss_scale_.scale > 0 && progress.loss_scale.scale > 0) loss_scale_ = progress.loss_scale;
 }
 
 }  // namespace musher

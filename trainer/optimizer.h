@@ -9,10 +9,17 @@
 
 #include "job/job.h"
 #include "trainer/flat_parameters.h"
+#include "trainer/loss_scale.h"
 #include "trainer/norms.h"
 #include "trainer/schedule.h"
 
 namespace musher {
+
+/// What an optimizer's future depends on beside its tensors: the same on every rank.
+struct OptimizerProgress {
+  std::int64_t steps = 0;  ///< done, without those that an overflow of fp16 made it skip
+  LossScale loss_scale;
+};
 
 /// The optimizer over the flat buffers. SGD with momentum or Nesterov's, Adam and AdamW: LibTorch's
 /// fused kernel, one pass a step, with torch.optim's numbers. LAMB (You et al., "Large batch
@@ -36,6 +43,12 @@ class Optimizer {
   /// Steps done so far (Adam's bias correction).
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t steps);
+  /// Of fp16; its scale is 0 with other precisions.
+  const LossScale& loss_scale() const { return loss_scale_; }
+  void set_loss_scale(const LossScale& scale) { loss_scale_ = scale; }
+  OptimizerProgress progress() const { return {steps_, loss_scale_}; }
+  /// A job whose loss is not scaled, or was not before, keeps its own loss scale.
+  void set_progress(const OptimizerProgress& progress);
 
  private:
   /// Parameters that are treated alike, neighbours in one range.
@@ -60,6 +73,7 @@ class Optimizer {
   at::Tensor exp_avg_sq_;
   at::Tensor step_count_;  ///< steps_, where the kernels read it
   std::int64_t steps_ = 0;
+  LossScale loss_scale_;
 };
 
 /// The name by which checkpoints know it.

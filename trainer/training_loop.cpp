@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iostream>
 #include <span>
 #include <utility>
 
@@ -131,6 +132,7 @@ void TrainingLoop::run_step(const LoopGeneration& generation) {
 
 void TrainingLoop::take_in(const Batch& batch, const StepVector& sum) {
   ++state_.step;
+  note_optimizer(sum.digest.samples > 0);
   state_.samples_trained += static_cast<std::uint64_t>(batch.samples());
   state_.tally.digest += sum.digest;
   state_.tally.undecodable += sum.undecodable;
@@ -146,6 +148,18 @@ void TrainingLoop::take_in(const Batch& batch, const StepVector& sum) {
       static_cast<double>(epoch_samples_) / std::max(seconds_since(epoch_started_), 1e-9);
   if (sum.digest.samples > 0)
     progress_.loss = sum.loss_sum / static_cast<double>(sum.digest.samples);
+}
+
+/// `had_samples`: there was a gradient to step with.
+void TrainingLoop::note_optimizer(bool had_samples) {
+  const OptimizerProgress before = state_.optimizer;
+  state_.optimizer = parts_.step.optimizer().progress();
+  const double scale = state_.optimizer.loss_scale.scale;
+  const bool skipped = had_samples && scale > 0 && state_.optimizer.steps == before.steps;
+  if (!skipped || !leads_) return;
+  std::cout << fmt::format("step {} skipped: its gradient overflows fp16; the loss scale is {}\n",
+                           state_.step, scale)
+            << std::flush;
 }
 
 void TrainingLoop::close_epoch(const LoopGeneration& generation) {

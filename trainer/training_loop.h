@@ -96,6 +96,7 @@ class TrainingLoop {
   void run_step(const LoopGeneration& generation);
   StepVector votes(const Batch& batch, const LoopGeneration& generation);
   void take_in(const Batch& batch, const StepVector& sum);
+  void note_optimizer(bool had_samples);
   void close_epoch(const LoopGeneration& generation);
   void validate(const LoopGeneration& generation, std::uint64_t epoch);
   void save_if_due(const LoopGeneration& generation);

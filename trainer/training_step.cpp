@@ -15,6 +15,8 @@
 
 #include "common/error.h"
 #include "common/random.h"
+#include "model/autocast.h"
+#include "trainer/loss_scale.h"
 #include "trainer/norms.h"
 
 namespace musher {
@@ -27,6 +29,21 @@ void lap(Clock::time_point& mark, double& total) {
   const auto now = Clock::now();
   total += std::chrono::duration<double>(now - mark).count();
   mark = now;
+}
+
+/// A gradient that overflows fp16 with less is no matter of the scale any more.
+constexpr double kLeastLossScale = 1.0 / 65536;
+
+std::optional<at::ScalarType> reduced(Precision precision) {
+  switch (precision) {
+    case Precision::kBFloat16:
+      return at::kBFloat16;
+    case Precision::kFloat16:
+      return at::kHalf;
+    case Precision::kFloat32:
+      break;
+  }
+  return std::nullopt;
 }
 
 void move_to(Model& model, c10::Device device) {
@@ -72,6 +89,9 @@ TrainingStep::TrainingStep(Model& model, const Hyperparameters& hyperparameters,
       seed_(hyperparameters.seed),
       gradient_accumulation_(hyperparameters.gradient_accumulation),
       clip_grad_norm_(hyperparameters.clip_grad_norm),
+      reduced_precision_(reduced(hyperparameters.precision)),
+      batch_size_(static_cast<double>(hyperparameters.batch_size)),
+      loss_scale_growth_interval_(hyperparameters.loss_scale_growth_interval),
       parameters_(model, StepVector::kElements, options_.gradient_memory),
       reducer_(parameters_, options_.bucket_bytes, model.gradient_places()),
       optimizer_(hyperparameters, parameters_) {
@@ -95,13 +115,13 @@ void TrainingStep::forward_backward(const Batch& batch, std::int64_t passes) {
 void TrainingStep::pass(const Batch& batch, std::int64_t begin, const at::Tensor& inputs,
                         const at::Tensor& targets) {
   auto mark = Clock::now();
-  const at::Tensor logits = model_.forward(inputs);
-  const at::Tensor wanted = batch.other_targets.empty()
-                                ? targets
-                                : soft_targets_of(batch, logits.size(1), options_.device)
-                                      .narrow(0, begin, targets.size(0));
-  const at::Tensor loss =
-      at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Sum, -100, label_smoothing_);
+  at::Tensor logits;
+  at::Tensor loss;
+  {
+    const Autocast autocast(options_.device.type(), reduced_precision_);
+    logits = model_.forward(inputs);
+    loss = loss_of(batch, begin, logits, targets);
+  }
   {
     const at::NoGradGuard no_grad;
     at::Tensor tail = parameters_.tail();
@@ -111,9 +131,22 @@ void TrainingStep::pass(const Batch& batch, std::int64_t begin, const at::Tensor
   lap(mark, times_.forward);
   options_.faults.at("backward", batch.step + 1);
   reducer_.begin_backward();
-  loss.backward();
+  (optimizer_.loss_scale().scale > 0 ? loss * loss_factor() : loss).backward();
   lap(mark, times_.backward);
 }
+
+at::Tensor TrainingStep::loss_of(const Batch& batch, std::int64_t begin, const at::Tensor& logits,
+                                 const at::Tensor& targets) const {
+  const at::Tensor wanted = batch.other_targets.empty()
+                                ? targets
+                                : soft_targets_of(batch, logits.size(1), options_.device)
+                                      .narrow(0, begin, targets.size(0));
+  return at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Sum, -100, label_smoothing_);
+}
+
+/// With fp16 backward is given the scaled mean over a global batch, not the sum: what fits into
+/// fp16 then does not hang on the batch size.
+double TrainingStep::loss_factor() const { return optimizer_.loss_scale().scale / batch_size_; }
 
 /// What the summed gradient is divided by: the number of samples, and more where its norm is beyond
 /// clip_grad_norm (Pascanu et al., "On the difficulty of training recurrent neural networks",
@@ -131,6 +164,27 @@ at::Tensor TrainingStep::divisor(std::uint64_t step) const {
   }
   const double kept = std::min(1.0, clip_grad_norm_ / (norm + 1e-6));
   return samples / kept;
+}
+
+/// False where the gradient overflowed. Every rank has the same one by now, and so decides alike.
+bool TrainingStep::unscale_gradients(std::uint64_t step) {
+  const bool finite = unscale(parameters_.gradient_values(), loss_factor());
+  optimizer_.set_loss_scale(
+      next_loss_scale(optimizer_.loss_scale(), finite, loss_scale_growth_interval_));
+  if (optimizer_.loss_scale().scale < kLeastLossScale) {
+    throw Error(ErrorCode::kFailedPrecondition,
+                "the gradient of step " + std::to_string(step) +
+                    " is not finite, however small the loss scale of fp16; the precision bf16 or a "
+                    "lower learning_rate may be right");
+  }
+  return finite;
+}
+
+/// The optimizer step with the summed gradient.
+void TrainingStep::update(std::uint64_t step, const StepRates& rates) {
+  if (optimizer_.loss_scale().scale > 0 && !unscale_gradients(step)) return;
+  optimizer_.step(rates, divisor(step));
+  if (average_) average_->update(optimizer_.steps() == 1);
 }
 
 StepVector TrainingStep::run(const Batch& batch, const StepVector& mine, const StepRates& rates,
@@ -166,13 +220,11 @@ StepVector TrainingStep::run(const Batch& batch, const StepVector& mine, const S
     throw Error(ErrorCode::kFailedPrecondition,
                 "the loss of step " + std::to_string(batch.step) + " is " +
                     std::to_string(sum.loss_sum) +
-                    "; a lower learning_rate or a warm-up may be right");
+                    "; a lower learning_rate or a warm-up may be right" +
+                    (reduced_precision_ == at::kHalf ? ", or the precision bf16" : ""));
   }
   options_.faults.at("optimizer", batch.step + 1);
-  if (sum.digest.samples > 0) {
-    optimizer_.step(rates, divisor(batch.step));
-    if (average_) average_->update(optimizer_.steps() == 1);
-  }
+  if (sum.digest.samples > 0) update(batch.step, rates);
   lap(mark, times_.optimizer);
   return sum;
 }

@@ -47,7 +47,8 @@ class TrainingStep {
 
   /// Forward, backward, all-reduce and optimizer step over the global batch of which `batch` is
   /// this rank's part; it may be empty. `mine` carries this rank's digest and votes. Returns the
-  /// vector summed over ranks; when it returns the step is committed. Throws PeerFailure before
+  /// vector summed over ranks; when it returns the step is committed, though with fp16 it may be one
+  /// that was skipped, on all ranks, since its gradient overflowed. Throws PeerFailure before
   /// anything of the model has changed but batch-norm's running statistics. kDataLoss-free: a loss,
   /// or with clip_grad_norm a gradient, that is not finite is Error(kFailedPrecondition), seen by
   /// all ranks alike.
@@ -64,8 +65,13 @@ class TrainingStep {
 
  private:
   void forward_backward(const Batch& batch, std::int64_t passes);
+  at::Tensor loss_of(const Batch& batch, std::int64_t begin, const at::Tensor& logits,
+                     const at::Tensor& targets) const;
   void pass(const Batch& batch, std::int64_t begin, const at::Tensor& inputs,
             const at::Tensor& targets);
+  double loss_factor() const;
+  void update(std::uint64_t step, const StepRates& rates);
+  bool unscale_gradients(std::uint64_t step);
   at::Tensor divisor(std::uint64_t step) const;
 
   Model& model_;
@@ -74,6 +80,9 @@ class TrainingStep {
   std::uint64_t seed_;
   std::int64_t gradient_accumulation_;
   double clip_grad_norm_;
+  std::optional<at::ScalarType> reduced_precision_;  ///< nullopt: float32
+  double batch_size_;
+  std::int64_t loss_scale_growth_interval_;
   FlatParameters parameters_;
   GradientReducer reducer_;
   Optimizer optimizer_;

@@ -60,7 +60,8 @@ TEST_F(Checkpoint, ComesBackAsItWasOnAnyNumberOfRanks) {
       EXPECT_EQ(loaded.state.tally.digest, (Digest{step, 7 * step}));
       EXPECT_EQ(loaded.state.tally.undecodable, (Digest{1, 2}));
       EXPECT_EQ(loaded.state.tally.loss_sum, 0.5);
-      EXPECT_EQ(rank.optimizer.steps(), static_cast<std::int64_t>(step));
+      EXPECT_EQ(rank.optimizer.steps(), progress_at(step).steps);
+      EXPECT_EQ(rank.optimizer.loss_scale(), progress_at(step).loss_scale);
       if (own.slices == writers) {
         EXPECT_EQ(loaded.state.samples_trained, 10 * step + static_cast<std::uint64_t>(own.slice));
       }

@@ -40,7 +40,11 @@ struct Rank {
   std::unique_ptr<Model> model =
       make_model({.name = "convnet", .classes = 3, .input_shape = {1, 16, 16}, .seed = 5});
   FlatParameters parameters{*model, 0};
-  Hyperparameters hyper;
+  Hyperparameters hyper = [] {
+    Hyperparameters with_loss_scale;
+    with_loss_scale.precision = Precision::kFloat16;
+    return with_loss_scale;
+  }();
   Optimizer optimizer{hyper, parameters};
   WeightAverage average{parameters, *model, 0.9};
 
@@ -74,6 +78,11 @@ inline CheckpointIdentity identity() {
           .optimizer = "sgd"};
 }
 
+/// One step was skipped.
+inline OptimizerProgress progress_at(std::uint64_t step) {
+  return {static_cast<std::int64_t>(step) - 1, {512.0 * static_cast<double>(step), 7}};
+}
+
 /// The state of `step` written by `ranks` ranks, one after the other; the slices that were told of.
 inline std::vector<SliceWritten> save(ObjectStore& store, std::uint64_t step, int ranks,
                                       std::vector<std::string>* failures = nullptr) {
@@ -89,6 +98,7 @@ inline std::vector<SliceWritten> save(ObjectStore& store, std::uint64_t step, in
     TrainingState state;
     state.step = step;
     state.tally = {{step, 7 * step}, {1, 2}, 0.5, 3};
+    state.optimizer = progress_at(step);
     state.samples_trained = 10 * step + static_cast<std::uint64_t>(rank);
     writer.save(state, "job.1.1", {rank, ranks}, one.tensors());
     writer.wait();

@@ -20,6 +20,10 @@ Deadline soon() {
   return Deadline::after(std::chrono::seconds(30));
 }
 
+LossScale scale_at(std::uint64_t step) {
+  return {512.0 * static_cast<double>(step + 1), 3};
+}
+
 /// A rank with a model that has batch-norm, all of its state one number.
 struct Rank {
   explicit Rank(double value, std::uint64_t step) {
@@ -28,6 +32,7 @@ struct Rank {
     for (auto& [name, buffer] : training.tensors().own) buffer.fill_(value + kBuffers);
     state.metric_by_epoch.assign(step / 2, value);
     training.optimizer().set_steps(static_cast<std::int64_t>(step));
+    training.optimizer().set_loss_scale(scale_at(step));
     state.step = step;
     state.tally = {{step * 10, step * 100}, {step, step}, value, step * 3};
     state.closed_epochs = step / 2;
@@ -54,6 +59,7 @@ struct Rank {
   Hyperparameters hyper = [] {
     Hyperparameters with_average;
     with_average.ema_decay = 0.9;
+    with_average.precision = Precision::kFloat16;
     return with_average;
   }();
   TrainingStep training{*model, hyper, {}};
@@ -91,6 +97,8 @@ TEST(Level, WhoIsBehindTrainsOnWithTheStateAheadAndItsOwnStatistics) {
   EXPECT_TRUE(behind.has_buffers_of(1)) << "batch-norm's statistics are a rank's own";
   EXPECT_EQ(behind.state.step, 7U);
   EXPECT_EQ(behind.training.optimizer().steps(), 7);
+  EXPECT_EQ(behind.training.optimizer().loss_scale(), scale_at(7));
+  EXPECT_EQ(behind.state.optimizer.loss_scale, scale_at(7));
   EXPECT_EQ(behind.state.tally.digest, (Digest{70, 700}));
   EXPECT_EQ(behind.state.tally.undecodable, (Digest{7, 7}));
   EXPECT_EQ(behind.state.tally.loss_sum, 2);
@@ -109,6 +117,7 @@ TEST(Level, ANewcomerGetsAllOfIt) {
   EXPECT_TRUE(newcomer.has_buffers_of(3));
   EXPECT_EQ(newcomer.state.step, 9U);
   EXPECT_EQ(newcomer.training.optimizer().steps(), 9);
+  EXPECT_EQ(newcomer.training.optimizer().loss_scale(), scale_at(9));
 }
 
 TEST(Level, ADeathInTheMiddleLeavesWhatARankHadWhole) {

@@ -190,6 +190,84 @@ class WeightDecay(TrainingTest):
         self.assert_same(ours, self.train(Lamb(self.groups(adapt=False), 0.01, 0.1)))
 
 
+class Precision(TrainingTest):
+    """Beside torch.autocast. Batches of a power of two: dividing by it, which we do at the end, then rounds nothing."""
+
+    def setUp(self):
+        super().setUp()
+        self.batches = [(torch.randn(16, 1, 6, 6), torch.randint(CLASSES, (16,))) for _ in range(STEPS)]
+
+    def train_in(self, dtype, optimizer, scaler=None, clip=None):
+        """PyTorch's steps; the loss scale after each."""
+        weights, scales = [], []
+        scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
+        self.net.train()
+        for inputs, targets in self.batches:
+            optimizer.zero_grad()
+            with torch.autocast("cpu", dtype=dtype):
+                loss = nn.functional.cross_entropy(self.net(inputs), targets)
+            scaler.scale(loss).backward()
+            if clip:
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(self.net.parameters(), clip)
+            scaler.step(optimizer)
+            scaler.update()
+            scales.append(scaler.get_scale())
+            weights.append({name: p.detach().clone() for name, p in self.net.named_parameters()})
+        return ([RATE] * STEPS, weights), scales
+
+    def assert_rounds(self, ours):
+        """That it is not float32 which was compared."""
+        exact = self.probe(optimizer="sgd", momentum=0.9)
+        last = [name for name in exact if name.startswith("9.")]
+        self.assertGreater(max((ours[name] - exact[name]).abs().max().item() for name in last), 1e-4)
+
+    def test_bf16(self):
+        ours = self.probe(optimizer="sgd", momentum=0.9, precision="bf16")
+        self.assert_rounds(ours)
+        self.assertEqual(ours["loss_scale"].tolist(), [0] * STEPS)
+        self.assert_same(ours, self.train_in(torch.bfloat16, torch.optim.SGD(self.net.parameters(), RATE, 0.9))[0])
+
+    def test_fp16_with_steps_that_overflow(self):
+        options = {"batch_size": 16, "precision": "fp16", "loss_scale": 2.0 ** 22, "loss_scale_growth_interval": 3}
+        for name, make in (("sgd", lambda: torch.optim.SGD(self.net.parameters(), RATE, 0.9)),
+                           ("adam", lambda: torch.optim.Adam(self.net.parameters(), RATE))):
+            with self.subTest(name):
+                start = {key: tensor.clone() for key, tensor in self.net.state_dict().items()}
+                ours = self.probe(optimizer=name, momentum=0.9, clip_grad_norm=0.5, **options)
+                scaler = torch.amp.GradScaler("cpu", init_scale=2.0 ** 22, growth_interval=3)
+                theirs, scales = self.train_in(torch.float16, make(), scaler, clip=0.5)
+                self.assertEqual(ours["loss_scale"].tolist(), scales)
+                moves = [after / before for before, after in zip([2.0 ** 22, *scales], scales)]
+                self.assertTrue({0.5, 1.0, 2.0} <= set(moves), f"the scale takes no turns: {scales}")
+                self.assert_same(ours, theirs)
+                self.net.load_state_dict(start)
+        self.assert_rounds(self.probe(optimizer="sgd", momentum=0.9, **options))
+
+    def test_fp16_does_not_hang_on_the_batch_size(self):
+        """The sum over a batch would overflow where its mean does not."""
+        options = {"optimizer": "sgd", "precision": "fp16", "loss_scale": 65536}
+        self.assertEqual(self.probe(batch_size=16, **options)["loss_scale"].tolist(), [65536] * STEPS)
+
+    def test_what_never_becomes_finite_is_an_error(self):
+        self.batches[3][0][0] = 3e38
+        with self.assertRaisesRegex(AssertionError, "step 3 .*precision bf16"):
+            self.probe(optimizer="sgd", precision="fp16", batch_size=16)
+
+    def test_a_convnet_and_a_users_own(self):
+        self.net = torchvision.models.resnet18(num_classes=CLASSES)
+        self.batches = [(torch.randn(8, 3, 32, 32), targets[:8]) for _, targets in self.batches]
+        script = self.folder / "net.pt"
+        torch.jit.script(self.net).save(str(script))
+        builtin, own = (self.probe(model, optimizer="sgd", precision="bf16", learning_rate=0.01)
+                        for model in ("resnet18", str(script)))
+        self.train_in(torch.bfloat16, torch.optim.SGD(self.net.parameters(), 0.01))
+        for name, theirs in self.net.named_parameters():
+            for ours in (builtin, own):
+                error = (ours[f"9.{name}"] - theirs).norm().item() / theirs.norm().item()
+                self.assertLess(error, 2e-2, name)
+
+
 class Gradients(TrainingTest):
     def clipped(self, most):
         norms = []

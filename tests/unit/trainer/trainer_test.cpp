@@ -7,6 +7,7 @@
 
 #include "model/model.h"
 #include "trainer/flat_parameters.h"
+#include "trainer/loss_scale.h"
 #include "trainer/optimizer.h"
 #include "trainer/schedule.h"
 #include "trainer/step_vector.h"
@@ -74,6 +75,26 @@ TEST(LearningRate, WarmsUpThenFallsToZero) {
   EXPECT_NEAR(step_rates(hyper, 90, 9).learning_rate, 0.0, 1e-12);
   hyper.lr_schedule = ScheduleKind::kConstant;
   EXPECT_EQ(step_rates(hyper, 50, 9).learning_rate, 0.4);
+}
+
+TEST(LossScale, HalvesAtOnceAndDoublesAfterEnoughGoodSteps) {
+  LossScale scale{1024, 0};
+  scale = next_loss_scale(scale, true, 2);
+  EXPECT_EQ(scale, (LossScale{1024, 1}));
+  scale = next_loss_scale(scale, false, 2);
+  EXPECT_EQ(scale, (LossScale{512, 0})) << "the good steps count anew";
+  scale = next_loss_scale(next_loss_scale(scale, true, 2), true, 2);
+  EXPECT_EQ(scale, (LossScale{1024, 0}));
+}
+
+TEST(LossScale, OneGradientThatIsNotFiniteIsSeenAmongMany) {
+  for (const float odd : {INFINITY, -INFINITY, NAN}) {
+    at::Tensor gradients = at::full({100'003}, 6.0F);
+    EXPECT_TRUE(unscale(gradients, 4));
+    EXPECT_TRUE(gradients.eq(1.5F).all().item<bool>());
+    gradients[99'999] = odd;
+    EXPECT_FALSE(unscale(gradients, 4));
+  }
 }
 
 TEST(SoftTargets, AreTheSharesOfTheTwoLabels) {

@@ -4,7 +4,7 @@
 // FOLDER/batches.safetensors, and writes FOLDER/trained.safetensors: `<i>.<name>` for each
 // parameter and buffer after step i, `average.<i>.<name>` likewise with ema_decay, and `rates`,
 // [steps, 2] float64: learning rate and momentum
-// (-1: the job's own). The hyperparameters are read as a job's are. One rank.
+// (-1: the job's own), and `loss_scale`, [steps] float64, after each step. The hyperparameters are read as a job's are. One rank.
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -105,6 +105,7 @@ void probe(const std::string& name, const std::string& folder, std::uint64_t ste
 
   NamedTensors results;
   at::Tensor all_rates = at::empty({static_cast<std::int64_t>(steps), 2}, at::kDouble);
+  const at::Tensor loss_scales = at::empty({static_cast<std::int64_t>(steps)}, at::kDouble);
   for (std::uint64_t step = 0; step < steps; ++step) {
     const StepRates rates = step_rates(hyper, step, steps_per_epoch);
     at::Tensor row = all_rates[static_cast<std::int64_t>(step)];
@@ -114,6 +115,7 @@ void probe(const std::string& name, const std::string& folder, std::uint64_t ste
     StepVector mine;
     mine.digest = batch.digest;
     training.run(batch, mine, rates, collective, Deadline::after(std::chrono::seconds(60)));
+    loss_scales[static_cast<std::int64_t>(step)].fill_(training.optimizer().loss_scale().scale);
     const std::string prefix = std::to_string(step) + ".";
     add_all(results, prefix, model->parameters());
     add_all(results, prefix, model->buffers());
@@ -123,6 +125,7 @@ void probe(const std::string& name, const std::string& folder, std::uint64_t ste
     add_all(results, "average." + prefix, model->buffers());
   }
   results.emplace_back("rates", all_rates);
+  results.emplace_back("loss_scale", loss_scales);
   open_store(Uri::parse("file://" + folder), {})
       ->put("trained.safetensors", to_safetensors(results));
 }
