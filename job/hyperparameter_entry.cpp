@@ -94,4 +94,25 @@ std::string set_whole_numbers(std::vector<std::int64_t>& numbers, const std::str
   return {};
 }
 
+std::string set_named_numbers(std::vector<std::pair<std::string, double>>& numbers,
+                              const std::string& text, Range range) {
+  std::vector<std::pair<std::string, double>> result;
+  for (const std::string_view part : parts_of(text)) {
+    const std::size_t equals = part.find('=');
+    const std::string name(part.substr(0, equals));
+    const auto value =
+        equals == std::string_view::npos ? std::nullopt : real_from(part.substr(equals + 1));
+    if (name.empty() || !value || !range.contains(*value)) {
+      return fmt::format("must be name=number, with commas between, each number {}, not {}",
+                         range.words(), in_quotes(text));
+    }
+    for (const auto& [other, number] : result) {
+      if (other == name) return fmt::format("has {} twice", in_quotes(name));
+    }
+    result.emplace_back(name, *value);
+  }
+  numbers = std::move(result);
+  return {};
+}
+
 }  // namespace musher::hyperparameter_table

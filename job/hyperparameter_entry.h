@@ -130,5 +130,9 @@ Entry interval(std::string name, std::vector<double> H::*member, Range range, st
 std::string set_whole_numbers(std::vector<std::int64_t>& numbers, const std::string& text,
                               std::int64_t max, bool ascending);
 
+/// `layer4=0.1, fc=1` into `numbers`, in that order; what is wrong with them, or nothing.
+std::string set_named_numbers(std::vector<std::pair<std::string, double>>& numbers,
+                              const std::string& text, Range range);
+
 }  // namespace hyperparameter_table
 }  // namespace musher

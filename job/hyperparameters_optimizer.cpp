@@ -14,6 +14,12 @@ std::vector<HyperparameterEntry> optimizer_hyperparameters() {
                              {"lars", OptimizerKind::kLars}},
                             "how a step is made; lamb and lars are for large batches"),
       real("learning_rate", &H::learning_rate, {0, 1000, true}, "at its peak, after warm-up"),
+      Entry{"lr_multipliers", "numbers", "name=number, with commas between, 0 to 1000", "",
+            "of the learning rate, by parts of the model: head, backbone, or names of modules, "
+            "such as backbone=0.1, layer4=0.5",
+            [](H& all, const std::string& text) {
+              return set_named_numbers(all.lr_multipliers, text, {0, 1000});
+            }},
       real("momentum", &H::momentum, {0, 1, false, true}, "of sgd and lars"),
       flag("nesterov", &H::nesterov, "Nesterov's momentum, of sgd"),
       real("beta1", &H::beta1, {0, 1, false, true}, "of adam, adamw and lamb"),

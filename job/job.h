@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "storage/uri.h"
@@ -43,6 +44,8 @@ struct Hyperparameters {
   std::uint64_t seed = 1;
   OptimizerKind optimizer = OptimizerKind::kSgd;
   double learning_rate = 0.1;
+  /// Of the learning rate, by names of modules, `head` or `backbone`.
+  std::vector<std::pair<std::string, double>> lr_multipliers;
   double momentum = 0.9;
   bool nesterov = false;  ///< of sgd
   double beta1 = 0.9;     ///< of adam, adamw and lamb, as the next two

@@ -15,8 +15,6 @@ class ConvNet : public BuiltInModel {
  public:
   explicit ConvNet(const ModelSpec& spec);
   at::Tensor forward(const at::Tensor& inputs) override;
-
- protected:
   std::string head_prefix() const override { return "classifier."; }
 
  private:

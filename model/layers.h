@@ -51,12 +51,11 @@ class BuiltInModel : public Model {
   bool is_script() const override { return false; }
   void freeze_backbone() override;
   void write_script(const ByteSink& sink) const override;
+  std::string head_prefix() const override = 0;
 
  protected:
   explicit BuiltInModel(std::uint64_t seed) : tensors_(seed) {}
 
-  /// What the names of the head's parameters begin with.
-  virtual std::string head_prefix() const = 0;
   /// Whether layers before the head are to be as in training.
   bool backbone_trains() const { return training_ && !frozen_; }
 

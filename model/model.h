@@ -37,6 +37,9 @@ class Model {
   /// Where its layers look for places of their gradients; null where none does.
   virtual GradientPlaces* gradient_places() { return nullptr; }
 
+  /// What the names of the head's parameters begin with; empty where it is not known.
+  virtual std::string head_prefix() const { return {}; }
+
   /// Only the head learns from now on: the other parameters require no gradients, and forward runs
   /// the layers before the head without autograd and as in evaluation mode. Before anything holds
   /// its parameters. kInvalidArgument where the model has no head that it knows of.

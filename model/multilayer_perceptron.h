@@ -14,14 +14,12 @@ class MultilayerPerceptron : public BuiltInModel {
  public:
   MultilayerPerceptron(const ModelSpec& spec, const std::vector<std::int64_t>& hidden);
   at::Tensor forward(const at::Tensor& inputs) override;
+  /// The last layer.
+  std::string head_prefix() const override;
 
   /// Of "multilayer_perceptron" (512, 512) or "multilayer_perceptron:4096,4096": 1 to 16 widths of
   /// 1 to 1,000,000. kInvalidArgument naming `model`.
   static std::vector<std::int64_t> hidden_widths(std::string_view name);
-
- protected:
-  /// The last layer.
-  std::string head_prefix() const override;
 
  private:
   std::vector<Linear> layers_;

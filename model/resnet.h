@@ -17,8 +17,6 @@ class ResNet : public BuiltInModel {
   /// `depth` is 18, 34 or 50.
   ResNet(const ModelSpec& spec, int depth);
   at::Tensor forward(const at::Tensor& inputs) override;
-
- protected:
   std::string head_prefix() const override { return "fc."; }
 
  private:

@@ -100,10 +100,10 @@ class CheckpointWriter {
 };
 
 /// Reads the committed checkpoint below the store's root into `tensors` and the optimizer's
-/// progress, whatever the number of ranks that wrote it. With the same number each rank gets its own buffers
-/// back, bit for bit; otherwise their mean by samples. kFailedPrecondition naming each point in
-/// which it belongs to something else; kDataLoss for a manifest or a slice that is damaged or gone.
-/// Nothing is changed unless all slices are right.
+/// progress, whatever the number of ranks that wrote it. With the same number each rank gets its
+/// own buffers back, bit for bit; otherwise their mean by samples. kFailedPrecondition naming each
+/// point in which it belongs to something else; kDataLoss for a manifest or a slice that is damaged
+/// or gone. Nothing is changed unless all slices are right.
 TrainingState load_checkpoint(ObjectStore& store, const CheckpointIdentity& identity, Slicing own,
                               const StateTensors& tensors, Optimizer& optimizer);
 

@@ -12,6 +12,8 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "trainer/rate_multipliers.h"
+
 namespace musher {
 namespace {
 
@@ -51,7 +53,8 @@ std::string to_string(OptimizerKind kind) {
   return "";
 }
 
-Optimizer::Optimizer(const Hyperparameters& hyperparameters, FlatParameters& parameters)
+Optimizer::Optimizer(const Hyperparameters& hyperparameters, FlatParameters& parameters,
+                     const std::string& head_prefix)
     : hyper_(hyperparameters),
       parameters_(parameters),
       step_count_(at::zeros({}, parameters.values().options())) {
@@ -62,22 +65,29 @@ Optimizer::Optimizer(const Hyperparameters& hyperparameters, FlatParameters& par
   } else if (hyper_.momentum != 0) {
     momentum_buffer_ = at::zeros_like(parameters.values());
   }
-  for (const ParameterSlot& slot : parameters.slots()) slots_.push_back({slot.offset, slot.count});
-  if (!hyper_.exclude_norms_and_biases) {
-    groups_.push_back({hyper_.weight_decay, {{0, parameters.size()}}});  // one pass over all
-    return;
+  std::vector<std::string> names;
+  for (const ParameterSlot& slot : parameters.slots()) {
+    slots_.push_back({slot.offset, slot.count});
+    names.push_back(slot.name);
   }
-  groups_ = {{hyper_.weight_decay, {}}, {0.0, {}}};
+  multipliers_ = rate_multipliers(hyper_.lr_multipliers, names, head_prefix);
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     const bool last = i + 1 == slots_.size();
     const std::int64_t end = last ? parameters.size() : slots_[i + 1].begin;
-    auto& ranges = groups_[adapts(parameters.slots()[i]) ? 0 : 1].ranges;
+    auto& ranges = group_of(weight_decay_of(parameters.slots()[i]), multipliers_[i]).ranges;
     if (!ranges.empty() && ranges.back().begin + ranges.back().count == slots_[i].begin) {
       ranges.back().count = end - ranges.back().begin;
     } else {
       ranges.push_back({slots_[i].begin, end - slots_[i].begin});
     }
   }
+}
+
+Optimizer::Group& Optimizer::group_of(double weight_decay, double multiplier) {
+  for (Group& group : groups_) {
+    if (group.weight_decay == weight_decay && group.multiplier == multiplier) return group;
+  }
+  return groups_.emplace_back(Group{weight_decay, multiplier, {}});
 }
 
 /// Biases and what norms scale by have one dimension; weights that multiply have more.
@@ -95,7 +105,6 @@ void Optimizer::step(const StepRates& rates, const at::Tensor& divisor) {
   if (hyper_.optimizer == OptimizerKind::kLars) return step_lars(rates, divisor);
   if (hyper_.optimizer == OptimizerKind::kLamb) return step_lamb(rates, divisor);
   for (const Group& group : groups_) {
-    if (group.ranges.empty()) continue;
     hyper_.optimizer == OptimizerKind::kSgd ? step_sgd(group, rates, divisor)
                                             : step_adam(group, rates, divisor);
   }
@@ -107,7 +116,7 @@ void Optimizer::step_sgd(const Group& group, const StepRates& rates, const at::T
   // A zero buffer makes the first step what PyTorch's is: momentum * 0 + gradient.
   at::_fused_sgd_(views(parameters_.values(), group.ranges),
                   views(parameters_.gradients(), group.ranges), momentum, group.weight_decay,
-                  rates.momentum.value_or(hyper_.momentum), rates.learning_rate,
+                  rates.momentum.value_or(hyper_.momentum), rates.learning_rate * group.multiplier,
                   /*dampening=*/0.0, hyper_.nesterov, /*maximize=*/false,
                   /*is_first_step=*/false, divisor);
 }
@@ -117,14 +126,21 @@ void Optimizer::step_adam(const Group& group, const StepRates& rates, const at::
   const auto kernel = [&](const auto& fused) {
     fused(views(parameters_.values(), group.ranges), views(parameters_.gradients(), group.ranges),
           views(exp_avg_, group.ranges), views(exp_avg_sq_, group.ranges), at::TensorList(), counts,
-          rates.learning_rate, rates.momentum.value_or(hyper_.beta1), hyper_.beta2,
-          group.weight_decay, hyper_.epsilon, /*amsgrad=*/false, /*maximize=*/false, divisor,
-          std::nullopt);
+          rates.learning_rate * group.multiplier, rates.momentum.value_or(hyper_.beta1),
+          hyper_.beta2, group.weight_decay, hyper_.epsilon, /*amsgrad=*/false, /*maximize=*/false,
+          divisor, std::nullopt);
   };
   if (hyper_.optimizer == OptimizerKind::kAdam) {
     kernel([](auto&&... arguments) { at::_fused_adam_(arguments...); });
   } else {
     kernel([](auto&&... arguments) { at::_fused_adamw_(arguments...); });
+  }
+}
+
+void Optimizer::multiply_by_slot(const at::Tensor& updates) const {
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (multipliers_[i] != 1)
+      updates.narrow(0, slots_[i].begin, slots_[i].count).mul_(multipliers_[i]);
   }
 }
 
@@ -144,6 +160,7 @@ void Optimizer::step_lars(const StepRates& rates, const at::Tensor& divisor) {
     gradient.add_(values.narrow(0, slot.offset, slot.count), weight_decay_of(slot));
     gradient.mul_(local_rate[static_cast<std::int64_t>(i)]);
   }
+  multiply_by_slot(gradients);
   // The learning rate goes into the momentum, as in the paper: a change of it takes hold slowly.
   gradients.mul_(rates.learning_rate);
   if (!momentum_buffer_.defined()) {
@@ -178,6 +195,7 @@ void Optimizer::step_lamb(const StepRates& rates, const at::Tensor& divisor) {
       update.narrow(0, slot.offset, slot.count).mul_(ratio[static_cast<std::int64_t>(i)]);
     }
   }
+  multiply_by_slot(update);
   values.sub_(update, rates.learning_rate);
 }
 

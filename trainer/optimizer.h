@@ -29,8 +29,10 @@ struct OptimizerProgress {
 /// norms is zero the ratio is 1.
 class Optimizer {
  public:
-  /// `parameters` must outlive it.
-  Optimizer(const Hyperparameters& hyperparameters, FlatParameters& parameters);
+  /// `parameters` must outlive it. `head_prefix`: see Model; for lr_multipliers, of which a name
+  /// that fits nothing is kInvalidArgument.
+  Optimizer(const Hyperparameters& hyperparameters, FlatParameters& parameters,
+            const std::string& head_prefix = "");
 
   /// values -= update(gradients / divisor). `divisor`: float32 scalar tensor on the parameters'
   /// device, the number of samples that the gradients are the sum of, over what clipping leaves of
@@ -54,11 +56,14 @@ class Optimizer {
   /// Parameters that are treated alike, neighbours in one range.
   struct Group {
     double weight_decay = 0;
+    double multiplier = 1;  ///< of the learning rate
     std::vector<FlatRange> ranges;
   };
 
+  Group& group_of(double weight_decay, double multiplier);
   double weight_decay_of(const ParameterSlot& slot) const;
   bool adapts(const ParameterSlot& slot) const;
+  void multiply_by_slot(const at::Tensor& updates) const;
   void step_sgd(const Group& group, const StepRates& rates, const at::Tensor& divisor);
   void step_adam(const Group& group, const StepRates& rates, const at::Tensor& divisor);
   void step_lars(const StepRates& rates, const at::Tensor& divisor);
@@ -68,6 +73,7 @@ class Optimizer {
   FlatParameters& parameters_;
   std::vector<Group> groups_;
   std::vector<FlatRange> slots_;
+  std::vector<double> multipliers_;  ///< by slot
   at::Tensor momentum_buffer_;
   at::Tensor exp_avg_;
   at::Tensor exp_avg_sq_;

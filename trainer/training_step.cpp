@@ -94,7 +94,7 @@ TrainingStep::TrainingStep(Model& model, const Hyperparameters& hyperparameters,
       loss_scale_growth_interval_(hyperparameters.loss_scale_growth_interval),
       parameters_(model, StepVector::kElements, options_.gradient_memory),
       reducer_(parameters_, options_.bucket_bytes, model.gradient_places()),
-      optimizer_(hyperparameters, parameters_) {
+      optimizer_(hyperparameters, parameters_, model.head_prefix()) {
   if (hyperparameters.ema_decay > 0)
     average_.emplace(parameters_, model, hyperparameters.ema_decay);
 }
@@ -146,7 +146,9 @@ at::Tensor TrainingStep::loss_of(const Batch& batch, std::int64_t begin, const a
 
 /// With fp16 backward is given the scaled mean over a global batch, not the sum: what fits into
 /// fp16 then does not hang on the batch size.
-double TrainingStep::loss_factor() const { return optimizer_.loss_scale().scale / batch_size_; }
+double TrainingStep::loss_factor() const {
+  return optimizer_.loss_scale().scale / batch_size_;
+}
 
 /// What the summed gradient is divided by: the number of samples, and more where its norm is beyond
 /// clip_grad_norm (Pascanu et al., "On the difficulty of training recurrent neural networks",

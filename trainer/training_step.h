@@ -47,8 +47,8 @@ class TrainingStep {
 
   /// Forward, backward, all-reduce and optimizer step over the global batch of which `batch` is
   /// this rank's part; it may be empty. `mine` carries this rank's digest and votes. Returns the
-  /// vector summed over ranks; when it returns the step is committed, though with fp16 it may be one
-  /// that was skipped, on all ranks, since its gradient overflowed. Throws PeerFailure before
+  /// vector summed over ranks; when it returns the step is committed, though with fp16 it may be
+  /// one that was skipped, on all ranks, since its gradient overflowed. Throws PeerFailure before
   /// anything of the model has changed but batch-norm's running statistics. kDataLoss-free: a loss,
   /// or with clip_grad_norm a gradient, that is not finite is Error(kFailedPrecondition), seen by
   /// all ranks alike.

@@ -190,6 +190,52 @@ class WeightDecay(TrainingTest):
         self.assert_same(ours, self.train(Lamb(self.groups(adapt=False), 0.01, 0.1)))
 
 
+class LearningRates(TrainingTest):
+    """By parts of the model."""
+
+    MULTIPLIERS = {"layers.4.": 1.0, "layers.2.": 0.1, "layers.0.weight": 3.0, "layers.0.bias": 0.0}
+
+    def parts(self, rate, **weights_alone):
+        """A group for each, weights and biases apart."""
+        groups = []
+        for prefix, multiplier in self.MULTIPLIERS.items():
+            for name, parameter in self.net.named_parameters():
+                if name.startswith(prefix):
+                    groups.append({"params": [parameter], "lr": rate * multiplier})
+                    if parameter.dim() == 1:
+                        groups[-1] |= weights_alone
+        return groups
+
+    def compare(self, make, rate, scheduler=None, **hyperparameters):
+        start = {key: tensor.clone() for key, tensor in self.net.state_dict().items()}
+        ours = self.probe(lr_multipliers="backbone=3, layers.2=0.1, layers.0.bias=0", learning_rate=rate, **hyperparameters)
+        optimizer = make()
+        self.assert_same(ours, self.train(optimizer, scheduler and scheduler(optimizer)))
+        self.net.load_state_dict(start)
+
+    def test_of_each_optimizer(self):
+        alone = {"weight_decay": 0.0}
+        self.compare(lambda: torch.optim.SGD(self.parts(0.01, **alone), 0.01, 0.9, weight_decay=0.1), 0.01, optimizer="sgd",
+                     momentum=0.9, weight_decay=0.1, exclude_from_weight_decay="norms_and_biases")
+        self.compare(lambda: torch.optim.Adam(self.parts(0.01), 0.01), 0.01, optimizer="adam")
+        self.compare(lambda: torch.optim.AdamW(self.parts(0.01), 0.01, weight_decay=0.1), 0.01, optimizer="adamw",
+                     weight_decay=0.1)
+        self.compare(lambda: Lars(self.parts(1), 1, 0.9, 0.01, trust=0.1), 1, optimizer="lars", momentum=0.9,
+                     weight_decay=0.01, trust_coefficient=0.1)
+        self.compare(lambda: Lamb(self.parts(0.01), 0.01, 0.1), 0.01, optimizer="lamb", weight_decay=0.1)
+
+    def test_under_a_schedule(self):
+        def make(sgd):
+            return torch.optim.lr_scheduler.OneCycleLR(sgd, [max(g["lr"], 1e-30) for g in sgd.param_groups], STEPS,
+                                                       cycle_momentum=False)
+        self.compare(lambda: torch.optim.SGD(self.parts(RATE), RATE, 0.9), RATE, make, optimizer="sgd", momentum=0.9,
+                     lr_schedule="one_cycle")
+
+    def test_a_part_that_is_not_there_is_an_error(self):
+        with self.assertRaisesRegex(AssertionError, r'HyperParameters.lr_multipliers: no parameter .* is in "fc"; .* layers'):
+            self.probe(optimizer="sgd", lr_multipliers="fc=2")
+
+
 class Precision(TrainingTest):
     """Beside torch.autocast. Batches of a power of two: dividing by it, which we do at the end, then rounds nothing."""
 

@@ -4,7 +4,8 @@
 // FOLDER/batches.safetensors, and writes FOLDER/trained.safetensors: `<i>.<name>` for each
 // parameter and buffer after step i, `average.<i>.<name>` likewise with ema_decay, and `rates`,
 // [steps, 2] float64: learning rate and momentum
-// (-1: the job's own), and `loss_scale`, [steps] float64, after each step. The hyperparameters are read as a job's are. One rank.
+// (-1: the job's own), and `loss_scale`, [steps] float64, after each step. The hyperparameters are
+// read as a job's are. One rank.
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
