@@ -63,11 +63,18 @@ std::vector<HyperparameterEntry> model_hyperparameters() {
                    "common, and the log says what not"),
       flag("freeze_backbone", &H::freeze_backbone,
            "only the head is trained; needs initial_weights"),
+      whole<std::int64_t>("feature_cache_bytes", &H::feature_cache_bytes, 0, std::int64_t{1} << 50,
+                          "memory of each rank for what a frozen backbone makes of the samples, so "
+                          "that each goes through it once; 0: none"),
       Entry{"head_widths", "numbers", "1 to 1000000 each, with commas between", "",
             "hidden layers of a resnet's head, such as 128: Linear, ReLU, Linear",
             [](H& all, const std::string& text) {
               return set_whole_numbers(all.head_widths, text, 1'000'000, /*ascending=*/false);
             }},
+      flag("activation_checkpointing", &H::activation_checkpointing,
+           "of a resnet: backward runs each residual block again, to use less memory"),
+      flag("sync_batch_norm", &H::sync_batch_norm,
+           "of a resnet: batch-norm takes its statistics over all ranks"),
       whole<std::int64_t>("num_classes", &H::num_classes, 0, 10'000'000,
                           "0: as many as the train channel has"),
   };

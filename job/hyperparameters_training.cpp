@@ -44,6 +44,8 @@ std::vector<HyperparameterEntry> training_hyperparameters() {
            "of fp16: what the loss is multiplied by at first; it then finds its own way"),
       whole<std::int64_t>("loss_scale_growth_interval", &H::loss_scale_growth_interval, 1, kMany,
                           "steps without an overflow after which the loss scale doubles"),
+      flag("channels_last", &H::channels_last,
+           "training images lie in memory pixel by pixel, which GPUs like in bf16 and fp16"),
       real("ema_decay", &H::ema_decay, {0, 1, false, true},
            "of an exponential moving average of the weights, which is then what is validated and "
            "saved; 0: none"),

@@ -37,6 +37,9 @@ struct Hyperparameters {
   std::string initial_weights;     ///< URI of a file of weights; empty: fresh by seed
   bool match_by_name = false;      ///< initial weights that do not match are left out
   bool freeze_backbone = false;
+  bool activation_checkpointing = false;  ///< of a ResNet: its blocks run again in backward
+  bool sync_batch_norm = false;           ///< statistics over all ranks
+  std::int64_t feature_cache_bytes = 0;   ///< of a frozen backbone's outputs, per rank; 0: none
   std::vector<std::int64_t> head_widths;  ///< of a ResNet; empty: one linear layer
   std::int64_t epochs = 10;
   std::int64_t batch_size = 64;      ///< global, B
@@ -61,7 +64,8 @@ struct Hyperparameters {
   std::int64_t loss_scale_growth_interval = 2000;  ///< steps
   ScheduleKind lr_schedule = ScheduleKind::kCosine;
   double warmup_epochs = 0.0;
-  double ema_decay = 0.0;  ///< of the average of the weights; 0: none
+  bool channels_last = false;  ///< how images lie in memory
+  double ema_decay = 0.0;      ///< of the average of the weights; 0: none
   std::string early_stopping_metric = "none";
   std::int64_t early_stopping_patience = 5;  ///< epochs
   std::int64_t early_stopping_min_epochs = 10;

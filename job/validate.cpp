@@ -249,9 +249,21 @@ class Validation {
       error("HyperParameters.head_widths",
             fmt::format("is for resnet18, resnet34 and resnet50, not for {}", h.model));
     }
+    const auto of_resnets = [&](const char* name, bool given) {
+      if (given && !h.model.starts_with("resnet")) {
+        error(std::string("HyperParameters.") + name,
+              fmt::format("is for resnet18, resnet34 and resnet50, not for {}", h.model));
+      } else if (given && h.freeze_backbone) {
+        error(std::string("HyperParameters.") + name,
+              "must be left out with freeze_backbone: the backbone is not trained");
+      }
+    };
+    of_resnets("activation_checkpointing", h.activation_checkpointing);
+    of_resnets("sync_batch_norm", h.sync_batch_norm);
     if (h.match_by_name && h.initial_weights.empty()) {
       error("HyperParameters.initial_weights_match", "needs initial_weights");
     }
+    feature_cache();
     if (!h.freeze_backbone) return;
     if (h.model.find("://") != std::string::npos) {
       error("HyperParameters.freeze_backbone",
@@ -259,6 +271,20 @@ class Validation {
     } else if (h.initial_weights.empty()) {
       error("HyperParameters.freeze_backbone",
             "needs initial_weights: layers that are neither trained nor loaded know nothing");
+    }
+  }
+
+  void feature_cache() {
+    const Hyperparameters& h = job_.hyperparameters;
+    if (h.feature_cache_bytes == 0) return;
+    const bool changes = h.augmentation != Augmentation::kNone || !h.color_jitter.empty() ||
+                         h.rand_augment_num_ops > 0 || h.random_erasing > 0 || h.mixup_alpha > 0 ||
+                         h.cutmix_alpha > 0;
+    if (!h.freeze_backbone) {
+      error("HyperParameters.feature_cache_bytes", "needs freeze_backbone");
+    } else if (changes) {
+      error("HyperParameters.feature_cache_bytes",
+            "needs the augmentation none, and nothing else that changes images at random");
     }
   }
 

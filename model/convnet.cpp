@@ -52,8 +52,8 @@ at::Tensor ConvNet::features(const at::Tensor& inputs) {
   return plain(third_.forward(x).relu_()).flatten(1);
 }
 
-at::Tensor ConvNet::forward(const at::Tensor& inputs) {
-  return logits_.forward(hidden_.forward(features(inputs)).relu_());
+at::Tensor ConvNet::head(const at::Tensor& features) {
+  return logits_.forward(hidden_.forward(features).relu_());
 }
 
 }  // namespace musher

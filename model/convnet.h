@@ -14,12 +14,11 @@ namespace musher {
 class ConvNet : public BuiltInModel {
  public:
   explicit ConvNet(const ModelSpec& spec);
-  at::Tensor forward(const at::Tensor& inputs) override;
+  at::Tensor features(const at::Tensor& inputs) override;
+  at::Tensor head(const at::Tensor& features) override;
   std::string head_prefix() const override { return "classifier."; }
 
  private:
-  at::Tensor features(const at::Tensor& inputs);
-
   Convolution first_;
   Convolution second_;
   Convolution third_;

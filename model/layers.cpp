@@ -7,6 +7,7 @@
 #include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/batch_norm.h>
+#include <ATen/ops/clone.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
@@ -18,6 +19,7 @@
 #include "common/error.h"
 #include "model/autocast.h"
 #include "model/linear_function.h"
+#include "model/synchronized_batch_norm.h"
 
 namespace musher {
 
@@ -88,15 +90,28 @@ BatchNorm::BatchNorm(TensorTable& tensors, const std::string& name, std::int64_t
       bias(tensors.constant(name + ".bias", {channels}, 0.0)),
       running_mean(tensors.buffer(name + ".running_mean", at::zeros({channels}, at::kFloat))),
       running_var(tensors.buffer(name + ".running_var", at::ones({channels}, at::kFloat))),
-      batches(tensors.buffer(name + ".num_batches_tracked", at::zeros({}, at::kLong))) {}
+      batches(tensors.buffer(name + ".num_batches_tracked", at::zeros({}, at::kLong))),
+      sum(tensors.sum_over_ranks()) {}
 
-at::Tensor BatchNorm::forward(const at::Tensor& x, bool training) const {
-  if (training) {
-    at::NoGradGuard no_grad;
+at::Tensor BatchNorm::forward(const at::Tensor& x, NormMode mode) const {
+  constexpr double kMomentum = 0.1;
+  constexpr double kEpsilon = 1e-5;
+  const bool training = mode != NormMode::kEvaluation;
+  const bool counts = mode == NormMode::kTraining;
+  if (counts) {
+    const at::NoGradGuard no_grad;
     at::Tensor count = batches;
     count.add_(1);
   }
-  return at::batch_norm(x, weight, bias, running_mean, running_var, training, 0.1, 1e-5, true);
+  if (training && *sum) {
+    return synchronized_batch_norm(x, weight, bias, counts ? running_mean : at::Tensor(),
+                                   counts ? running_var : at::Tensor(), kMomentum, kEpsilon, *sum);
+  }
+  // Copies take what this batch would do to the statistics once more.
+  const bool again = training && !counts;
+  return at::batch_norm(x, weight, bias, again ? running_mean.clone() : running_mean,
+                        again ? running_var.clone() : running_var, training, kMomentum, kEpsilon,
+                        true);
 }
 
 Linear::Linear(TensorTable& tensors, const std::string& name, std::int64_t in, std::int64_t out,

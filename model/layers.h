@@ -31,6 +31,8 @@ class TensorTable {
   const NamedTensors& buffers() const { return buffers_; }
   /// For layers to keep: of the parameters made here.
   const std::shared_ptr<GradientPlaces>& places() const { return places_; }
+  /// For batch-norm layers to keep; empty until the model is to synchronize them.
+  const std::shared_ptr<SumOverRanks>& sum_over_ranks() const { return sum_over_ranks_; }
 
  private:
   at::Tensor parameter(const std::string& name, at::Tensor value);
@@ -39,6 +41,7 @@ class TensorTable {
   NamedTensors parameters_;
   NamedTensors buffers_;
   std::shared_ptr<GradientPlaces> places_ = std::make_shared<GradientPlaces>();
+  std::shared_ptr<SumOverRanks> sum_over_ranks_ = std::make_shared<SumOverRanks>();
 };
 
 /// A built-in model's common half: its tensors and its mode.
@@ -50,6 +53,8 @@ class BuiltInModel : public Model {
   void train(bool on) override { training_ = on; }
   bool is_script() const override { return false; }
   void freeze_backbone() override;
+  bool has_features() const override { return true; }
+  at::Tensor forward(const at::Tensor& inputs) final { return head(features(inputs)); }
   void write_script(const ByteSink& sink) const override;
   std::string head_prefix() const override = 0;
 
@@ -58,6 +63,7 @@ class BuiltInModel : public Model {
 
   /// Whether layers before the head are to be as in training.
   bool backbone_trains() const { return training_ && !frozen_; }
+  bool synchronized() const { return static_cast<bool>(*tensors_.sum_over_ranks()); }
 
   TensorTable tensors_;
   bool training_ = true;
@@ -109,16 +115,24 @@ struct Convolution {
   std::int64_t padding;
 };
 
+/// How batch-norm runs.
+enum class NormMode {
+  kEvaluation,
+  kTraining,
+  kTrainingAgain,  ///< as kTraining, but the running statistics have had this batch already
+};
+
 /// Over [N, C, H, W], momentum 0.1 and epsilon 1e-5 as in PyTorch.
 struct BatchNorm {
   BatchNorm(TensorTable& tensors, const std::string& name, std::int64_t channels);
-  at::Tensor forward(const at::Tensor& x, bool training) const;
+  at::Tensor forward(const at::Tensor& x, NormMode mode) const;
 
   at::Tensor weight;
   at::Tensor bias;
   at::Tensor running_mean;
   at::Tensor running_var;
-  at::Tensor batches;  ///< int64 scalar
+  at::Tensor batches;                 ///< int64 scalar
+  std::shared_ptr<SumOverRanks> sum;  ///< empty: a rank's own statistics
 };
 
 struct Linear {

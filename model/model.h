@@ -17,6 +17,10 @@ namespace musher {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
+/// Replaces a float64 tensor, contiguous, by its sum over ranks. What it throws goes through
+/// forward and backward unchanged.
+using SumOverRanks = std::function<void(at::Tensor)>;
+
 /// Takes bytes in order; may throw, which ends the writing.
 using ByteSink = std::function<void(std::span<const std::byte>)>;
 
@@ -45,6 +49,17 @@ class Model {
   /// its parameters. kInvalidArgument where the model has no head that it knows of.
   virtual void freeze_backbone();
 
+  /// From now on batch-norm takes its statistics in training over the batches of all ranks: each
+  /// forward and each backward pass asks `sum` several times, on every rank alike, so that a rank
+  /// without samples must pass an empty batch. kInvalidArgument where the model has no batch-norm
+  /// that it can do so with.
+  virtual void synchronize_batch_norm(SumOverRanks sum);
+
+  /// forward(inputs) is head(features(inputs)); only where has_features().
+  virtual bool has_features() const { return false; }
+  virtual at::Tensor features(const at::Tensor& inputs);
+  virtual at::Tensor head(const at::Tensor& features);
+
   /// Training or evaluation mode (batch-norm, dropout).
   virtual void train(bool on) = 0;
 
@@ -65,6 +80,9 @@ struct ModelSpec {
   std::uint64_t seed = 0;                 ///< of the initial weights: the same on every rank
   /// Widths of hidden layers, each with a ReLU, between a ResNet's features and its logits.
   std::vector<std::int64_t> head_widths = {};
+  /// Of a ResNet: backward runs each residual block's forward again instead of keeping what is in
+  /// it.
+  bool activation_checkpointing = false;
 };
 
 /// kInvalidArgument for a name that is none of these, and for head_widths of another model; for a

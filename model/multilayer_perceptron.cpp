@@ -61,13 +61,15 @@ std::string MultilayerPerceptron::head_prefix() const {
   return fmt::format("layers.{}.", 2 * (layers_.size() - 1));
 }
 
-at::Tensor MultilayerPerceptron::forward(const at::Tensor& inputs) {
+at::Tensor MultilayerPerceptron::features(const at::Tensor& inputs) {
+  const FrozenGuard guard(frozen_);
   auto x = inputs.flatten(1);
-  {
-    const FrozenGuard guard(frozen_);
-    for (std::size_t i = 0; i + 1 < layers_.size(); ++i) x = layers_[i].forward(x).relu_();
-  }
-  return layers_.back().forward(x);
+  for (std::size_t i = 0; i + 1 < layers_.size(); ++i) x = layers_[i].forward(x).relu_();
+  return x;
+}
+
+at::Tensor MultilayerPerceptron::head(const at::Tensor& features) {
+  return layers_.back().forward(features);
 }
 
 }  // namespace musher

@@ -13,7 +13,8 @@ namespace musher {
 class MultilayerPerceptron : public BuiltInModel {
  public:
   MultilayerPerceptron(const ModelSpec& spec, const std::vector<std::int64_t>& hidden);
-  at::Tensor forward(const at::Tensor& inputs) override;
+  at::Tensor features(const at::Tensor& inputs) override;
+  at::Tensor head(const at::Tensor& features) override;
   /// The last layer.
   std::string head_prefix() const override;
 

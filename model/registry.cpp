@@ -18,6 +18,21 @@ void Model::freeze_backbone() {
               "freeze_backbone needs a built-in model, of which it is known where the head begins");
 }
 
+void Model::synchronize_batch_norm(SumOverRanks) {
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      "sync_batch_norm is for resnet18, resnet34 and resnet50: the model has no batch-norm, "
+      "or one that only TorchScript knows");
+}
+
+at::Tensor Model::features(const at::Tensor&) {
+  throw Error(ErrorCode::kInternal, "features: it is not known where the model's head begins");
+}
+
+at::Tensor Model::head(const at::Tensor&) {
+  throw Error(ErrorCode::kInternal, "head: it is not known where the model's head begins");
+}
+
 std::unique_ptr<Model> make_model(const ModelSpec& spec) {
   if (spec.classes < 1) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -28,6 +43,12 @@ std::unique_ptr<Model> make_model(const ModelSpec& spec) {
     throw Error(
         ErrorCode::kInvalidArgument,
         fmt::format("head_widths is for resnet18, resnet34 and resnet50, not for {}", name));
+  }
+  if (spec.activation_checkpointing && !name.starts_with("resnet")) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("activation_checkpointing is for resnet18, resnet34 and resnet50, not "
+                            "for {}",
+                            name));
   }
   if (name == "convnet") return std::make_unique<ConvNet>(spec);
   if (name == "resnet18") return std::make_unique<ResNet>(spec, 18);

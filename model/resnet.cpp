@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "common/error.h"
+#include "model/run_again.h"
 
 namespace musher {
 namespace {
@@ -37,18 +38,28 @@ std::int64_t output_channels(std::int64_t planes, bool bottleneck) {
 
 }  // namespace
 
-at::Tensor ResNet::Unit::forward(const at::Tensor& x, bool training) const {
-  return norm.forward(convolution.forward(x), training);
+at::Tensor ResNet::Unit::forward(const at::Tensor& x, NormMode mode) const {
+  return norm.forward(convolution.forward(x), mode);
 }
 
-at::Tensor ResNet::Block::forward(const at::Tensor& x, bool training) const {
+at::Tensor ResNet::Block::forward(const at::Tensor& x, NormMode mode) const {
   auto y = x;
   for (std::size_t i = 0; i < units.size(); ++i) {
-    y = units[i].forward(y, training);
+    y = units[i].forward(y, mode);
     if (i + 1 < units.size()) y = y.relu_();
   }
-  y = y.add_(downsample ? downsample->forward(x, training) : x);
+  y = y.add_(downsample ? downsample->forward(x, mode) : x);
   return y.relu_();
+}
+
+std::vector<at::Tensor> ResNet::Block::parameters() const {
+  std::vector<at::Tensor> all;
+  const auto add = [&](const Unit& unit) {
+    all.insert(all.end(), {unit.convolution.weight, unit.norm.weight, unit.norm.bias});
+  };
+  for (const Unit& unit : units) add(unit);
+  if (downsample) add(*downsample);
+  return all;
 }
 
 ResNet::Unit ResNet::unit(const std::string& convolution, const std::string& norm,
@@ -82,7 +93,8 @@ ResNet::Block ResNet::block(const std::string& name, std::int64_t in, std::int64
   return block;
 }
 
-ResNet::ResNet(const ModelSpec& spec, int depth) : BuiltInModel(spec.seed) {
+ResNet::ResNet(const ModelSpec& spec, int depth)
+    : BuiltInModel(spec.seed), checkpointing_(spec.activation_checkpointing) {
   require_image(spec);
   const auto shape = shape_of(depth);
   stem_.emplace(
@@ -107,19 +119,34 @@ ResNet::ResNet(const ModelSpec& spec, int depth) : BuiltInModel(spec.seed) {
   head_.emplace_back(tensors_, last, in, spec.classes, Linear::Initial::kTorch);
 }
 
+void ResNet::synchronize_batch_norm(SumOverRanks sum) {
+  *tensors_.sum_over_ranks() = std::move(sum);
+}
+
 at::Tensor ResNet::features(const at::Tensor& inputs) {
   const FrozenGuard guard(frozen_);
-  const bool training = backbone_trains();
-  // oneDNN has no backward of batch-norm in evaluation mode.
-  const bool may_block = training || !at::GradMode::is_enabled();
-  auto x = stem_->forward(may_block ? blocked(inputs) : inputs, training).relu_();
+  const NormMode mode = backbone_trains() ? NormMode::kTraining : NormMode::kEvaluation;
+  // oneDNN has no backward of batch-norm in evaluation mode, nor one with given statistics.
+  const bool may_block =
+      mode == NormMode::kTraining ? !synchronized() : !at::GradMode::is_enabled();
+  const bool checkpointing =
+      checkpointing_ && mode == NormMode::kTraining && at::GradMode::is_enabled();
+  auto x = stem_->forward(may_block ? blocked(inputs) : inputs, mode).relu_();
   x = at::max_pool2d(x, 3, 2, 1);
-  for (const auto& block : blocks_) x = block.forward(x, training);
+  for (const auto& block : blocks_) {
+    x = checkpointing ? run_again_in_backward(
+                            [&block](const at::Tensor& input, bool again) {
+                              return block.forward(
+                                  input, again ? NormMode::kTrainingAgain : NormMode::kTraining);
+                            },
+                            x, block.parameters())
+                      : block.forward(x, mode);
+  }
   return at::adaptive_avg_pool2d(plain(x), {1, 1}).flatten(1);
 }
 
-at::Tensor ResNet::forward(const at::Tensor& inputs) {
-  at::Tensor x = features(inputs);
+at::Tensor ResNet::head(const at::Tensor& features) {
+  at::Tensor x = features;
   for (std::size_t i = 0; i + 1 < head_.size(); ++i) x = head_[i].forward(x).relu_();
   return head_.back().forward(x);
 }

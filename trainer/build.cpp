@@ -48,6 +48,7 @@ std::unique_ptr<Model> build_model(const Membership& membership, std::string& re
   spec.input_shape = {hyper.image_channels, hyper.image_size, hyper.image_size};
   spec.seed = hyper.seed;
   spec.head_widths = hyper.head_widths;
+  spec.activation_checkpointing = hyper.activation_checkpointing;
   std::unique_ptr<Model> model;
   if (hyper.model.find("://") != std::string::npos) {
     const TemporaryFile file;

@@ -69,7 +69,8 @@ void level(Collective& collective, const Agreement& agreement, const Standpoint&
   };
   const StateTensors tensors = step.tensors();
   for (const auto& [name, tensor] : tensors.flat) add(tensor, !behind, behind);
-  for (const auto& [name, buffer] : tensors.own) add(buffer, is_source, mine.has_state == 0);
+  const bool takes_buffers = mine.has_state == 0 || (behind && step.synchronized());
+  for (const auto& [name, buffer] : tensors.own) add(buffer, is_source, takes_buffers);
 
   Numbers numbers = numbers_of(state, step.optimizer());
   collective.host().broadcast({&numbers, sizeof numbers, DType::kUInt8}, agreement.source,

@@ -16,8 +16,8 @@ namespace musher {
 
 /// Brings every rank to the state of the agreement's source: its tensors, position and
 /// sums; a newcomer gets the source's buffers too, while others keep their own, as batch-norm's
-/// statistics are. Collective. What is received is put aside until all of it is there, so that a
-/// failure in the middle leaves each rank with a state that is whole.
+/// statistics are, unless these are over all ranks. Collective. What is received is put aside until
+/// all of it is there, so that a failure in the middle leaves each rank with a state that is whole.
 void level(Collective& collective, const Agreement& agreement, const Standpoint& mine,
            TrainingStep& step, TrainingState& state, Deadline deadline);
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <span>
 #include <string>
 
 #include <ATen/Context.h>
@@ -89,6 +90,8 @@ TrainingStep::TrainingStep(Model& model, const Hyperparameters& hyperparameters,
       seed_(hyperparameters.seed),
       gradient_accumulation_(hyperparameters.gradient_accumulation),
       clip_grad_norm_(hyperparameters.clip_grad_norm),
+      synchronized_(hyperparameters.sync_batch_norm),
+      channels_last_(hyperparameters.channels_last),
       reduced_precision_(reduced(hyperparameters.precision)),
       batch_size_(static_cast<double>(hyperparameters.batch_size)),
       loss_scale_growth_interval_(hyperparameters.loss_scale_growth_interval),
@@ -97,11 +100,36 @@ TrainingStep::TrainingStep(Model& model, const Hyperparameters& hyperparameters,
       optimizer_(hyperparameters, parameters_, model.head_prefix()) {
   if (hyperparameters.ema_decay > 0)
     average_.emplace(parameters_, model, hyperparameters.ema_decay);
+  if (hyperparameters.feature_cache_bytes > 0) cache_.emplace(hyperparameters.feature_cache_bytes);
+  if (!synchronized_) return;
+  std::int64_t channels = 0;
+  for (const auto& [name, buffer] : model.buffers()) channels = std::max(channels, buffer.numel());
+  statistics_ =
+      at::zeros({2 * channels + 1}, at::TensorOptions(at::kDouble).device(options_.device));
+  model.synchronize_batch_norm([this](at::Tensor sums) { sum_over_ranks(std::move(sums)); });
+}
+
+TrainingStep::~TrainingStep() {
+  if (synchronized_) model_.synchronize_batch_norm({});
+}
+
+/// By way of memory that outlives a failure: an operation that was cut off may still write there.
+void TrainingStep::sum_over_ranks(at::Tensor statistics) {
+  const at::Tensor place = statistics_.narrow(0, 0, statistics.numel());
+  place.copy_(statistics);
+  const DuringActivity waiting(options_.activity, Activity::kWaitingForRanks);
+  collective_
+      ->all_reduce(
+          {place.data_ptr<double>(), static_cast<std::size_t>(place.numel()), DType::kFloat64})
+      ->wait(deadline_);
+  statistics.copy_(place);
 }
 
 /// In `passes` of about the same size, the loss being a sum over samples: so is the gradient.
 void TrainingStep::forward_backward(const Batch& batch, std::int64_t passes) {
-  const at::Tensor inputs = inputs_of(batch, options_.device);
+  at::Tensor inputs = inputs_of(batch, options_.device);
+  if (channels_last_ && inputs.dim() == 4)
+    inputs = inputs.contiguous(at::MemoryFormat::ChannelsLast);
   const at::Tensor targets = targets_of(batch, options_.device);
   const std::int64_t samples = batch.samples();
   for (std::int64_t i = 0; i < passes; ++i) {
@@ -119,7 +147,7 @@ void TrainingStep::pass(const Batch& batch, std::int64_t begin, const at::Tensor
   at::Tensor loss;
   {
     const Autocast autocast(options_.device.type(), reduced_precision_);
-    logits = model_.forward(inputs);
+    logits = logits_of(batch, begin, inputs);
     loss = loss_of(batch, begin, logits, targets);
   }
   {
@@ -133,6 +161,17 @@ void TrainingStep::pass(const Batch& batch, std::int64_t begin, const at::Tensor
   reducer_.begin_backward();
   (optimizer_.loss_scale().scale > 0 ? loss * loss_factor() : loss).backward();
   lap(mark, times_.backward);
+}
+
+at::Tensor TrainingStep::logits_of(const Batch& batch, std::int64_t begin,
+                                   const at::Tensor& inputs) {
+  if (!cache_) return model_.forward(inputs);
+  const auto keys =
+      std::span(batch.keys)
+          .subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(inputs.size(0)));
+  return model_.head(cache_->features(keys, options_.device, [&](const at::Tensor& positions) {
+    return model_.features(inputs.index_select(0, positions));
+  }));
 }
 
 at::Tensor TrainingStep::loss_of(const Batch& batch, std::int64_t begin, const at::Tensor& logits,
@@ -201,8 +240,13 @@ StepVector TrainingStep::run(const Batch& batch, const StepVector& mine, const S
   parameters_.tail().copy_(at::from_blob(vector.data(), {StepVector::kElements}, at::kFloat));
 
   model_.train(true);
-  const std::int64_t passes = std::min(gradient_accumulation_, batch.samples());
-  reducer_.begin(collective, static_cast<int>(passes));
+  // Batch-norm over all ranks wants the same passes of each, with samples or without; and its sums
+  // and those of gradients must not cross, so that the latter wait for backward to be over.
+  const std::int64_t passes =
+      synchronized_ ? gradient_accumulation_ : std::min(gradient_accumulation_, batch.samples());
+  collective_ = &collective;
+  deadline_ = deadline;
+  reducer_.begin(collective, static_cast<int>(passes) + (synchronized_ ? 1 : 0));
   options_.faults.at("forward", batch.step + 1);
   if (passes > 0) forward_backward(batch, passes);
 

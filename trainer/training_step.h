@@ -12,6 +12,7 @@
 #include "trainer/activity.h"
 #include "trainer/collective/collective.h"
 #include "trainer/fault.h"
+#include "trainer/feature_cache.h"
 #include "trainer/flat_parameters.h"
 #include "trainer/gradient_reducer.h"
 #include "trainer/input/batch.h"
@@ -44,6 +45,9 @@ class TrainingStep {
 
   /// `model` must outlive it. The model is moved to the device.
   TrainingStep(Model& model, const Hyperparameters& hyperparameters, Options options);
+  ~TrainingStep();
+  TrainingStep(const TrainingStep&) = delete;
+  TrainingStep& operator=(const TrainingStep&) = delete;
 
   /// Forward, backward, all-reduce and optimizer step over the global batch of which `batch` is
   /// this rank's part; it may be empty. `mine` carries this rank's digest and votes. Returns the
@@ -62,9 +66,13 @@ class TrainingStep {
   WeightAverage* average() { return average_ ? &*average_ : nullptr; }
   StateTensors tensors() { return state_tensors(parameters_, optimizer_, model_, average()); }
   const StepTimes& times() const { return times_; }
+  /// Whether batch-norm's statistics are over all ranks, and so the same on each.
+  bool synchronized() const { return synchronized_; }
 
  private:
+  void sum_over_ranks(at::Tensor statistics);
   void forward_backward(const Batch& batch, std::int64_t passes);
+  at::Tensor logits_of(const Batch& batch, std::int64_t begin, const at::Tensor& inputs);
   at::Tensor loss_of(const Batch& batch, std::int64_t begin, const at::Tensor& logits,
                      const at::Tensor& targets) const;
   void pass(const Batch& batch, std::int64_t begin, const at::Tensor& inputs,
@@ -80,6 +88,8 @@ class TrainingStep {
   std::uint64_t seed_;
   std::int64_t gradient_accumulation_;
   double clip_grad_norm_;
+  bool synchronized_;  ///< batch-norm, over ranks
+  bool channels_last_;
   std::optional<at::ScalarType> reduced_precision_;  ///< nullopt: float32
   double batch_size_;
   std::int64_t loss_scale_growth_interval_;
@@ -87,6 +97,10 @@ class TrainingStep {
   GradientReducer reducer_;
   Optimizer optimizer_;
   std::optional<WeightAverage> average_;
+  std::optional<FeatureCache> cache_;  ///< of a frozen backbone
+  at::Tensor statistics_;              ///< float64, of batch-norm, on their way
+  Collective* collective_ = nullptr;   ///< of the step under way, as the next
+  Deadline deadline_ = Deadline::after({});
   StepTimes times_;
 };
 

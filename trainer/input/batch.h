@@ -17,6 +17,7 @@ struct Batch {
   std::uint64_t epoch = 0;
   std::vector<float> inputs;              ///< [samples, input_shape…], row-major
   std::vector<std::int64_t> input_shape;  ///< of one sample, e.g. {3, 224, 224}
+  std::vector<std::uint64_t> keys;        ///< [samples], hashes that tell samples apart
   std::vector<std::int64_t> targets;      ///< [samples], class indexes
   /// Soft targets (MixUp, CutMix): target_shares of `targets`, which is at least a half, and the
   /// rest of other_targets. [samples], or empty where nothing is mixed.

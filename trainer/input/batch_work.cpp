@@ -66,6 +66,7 @@ Batch BatchWork::finish() {
       continue;
     }
     batch.digest.add(sample.key_hash, plan_.epoch);
+    batch.keys.push_back(sample.key_hash);
     batch.targets.push_back(sample.label);
     if (kept != i)
       std::copy_n(inputs_.data() + i * floats_, floats_, inputs_.data() + kept * floats_);

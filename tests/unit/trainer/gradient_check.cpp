@@ -72,8 +72,11 @@ Hyperparameters hyperparameters_from(const std::vector<std::string>& texts) {
 void run(const std::string& name, const std::string& out, const std::vector<std::int64_t>& shape,
          const Hyperparameters& hyper, Collective& collective) {
   at::set_num_threads(1);
-  const auto model =
-      make_model({.name = name, .classes = kClasses, .input_shape = shape, .seed = 11});
+  const auto model = make_model({.name = name,
+                                 .classes = kClasses,
+                                 .input_shape = shape,
+                                 .seed = 11,
+                                 .activation_checkpointing = hyper.activation_checkpointing});
   TrainingStep::Options options;
   options.bucket_bytes = 64 << 10;  // many buckets even in a small model
   const std::int64_t elements = FlatParameters::gradient_elements(*model, StepVector::kElements);

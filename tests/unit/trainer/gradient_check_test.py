@@ -42,6 +42,15 @@ class GradientCheck(unittest.TestCase):
             with self.subTest(optimizer):
                 self.assert_same_to_rounding("multilayer_perceptron", 1, 8, *options, f"optimizer={optimizer}", counts=(3,))
 
+    def test_batch_norm_over_ranks_does_not_depend_on_their_number(self):
+        """In the last step one of four ranks has no samples. With a rate so small that rounding is not made much of."""
+        small = "lr_multipliers=head=0.0005,backbone=0.0005"
+        for options in ((), ("activation_checkpointing=true",)):
+            with self.subTest(options):
+                self.assert_same_to_rounding("resnet18", 3, 32, "sync_batch_norm=true", small, *options, counts=(2, 4))
+        alone, together = (train(2, "resnet18", 3, 32, f"sync_batch_norm={on}", small) for on in ("false", "true"))
+        self.assertGreater(abs(alone - together).max(), 1e-3, "the test could not tell")
+
     def test_same_ranks_same_bits(self):
         for model, shape in (("convnet", ()), ("resnet18", (3, 64))):
             first, second = train(2, model, *shape), train(2, model, *shape)

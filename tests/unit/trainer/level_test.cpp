@@ -26,7 +26,7 @@ LossScale scale_at(std::uint64_t step) {
 
 /// A rank with a model that has batch-norm, all of its state one number.
 struct Rank {
-  explicit Rank(double value, std::uint64_t step) {
+  Rank(double value, std::uint64_t step, bool synchronized = false) : hyper(options(synchronized)) {
     const at::NoGradGuard no_grad;
     for (auto& [name, tensor] : training.tensors().flat) tensor.fill_(value);
     for (auto& [name, buffer] : training.tensors().own) buffer.fill_(value + kBuffers);
@@ -56,12 +56,14 @@ struct Rank {
 
   std::unique_ptr<Model> model =
       make_model({.name = "resnet18", .classes = 3, .input_shape = {3, 32, 32}, .seed = 5});
-  Hyperparameters hyper = [] {
+  static Hyperparameters options(bool synchronized) {
     Hyperparameters with_average;
+    with_average.sync_batch_norm = synchronized;
     with_average.ema_decay = 0.9;
     with_average.precision = Precision::kFloat16;
     return with_average;
-  }();
+  }
+  Hyperparameters hyper;
   TrainingStep training{*model, hyper, {}};
   TrainingState state;
   Standpoint mine;
@@ -106,6 +108,14 @@ TEST(Level, WhoIsBehindTrainsOnWithTheStateAheadAndItsOwnStatistics) {
   EXPECT_EQ(behind.state.closed_epochs, 3U);
   EXPECT_TRUE(ahead.trained_to(2) && level_with.trained_to(2));
   EXPECT_TRUE(level_with.has_buffers_of(2));
+}
+
+TEST(Level, StatisticsOverAllRanksAreLeveledToo) {
+  ThreadRanks ranks(2);
+  Rank behind(1, 6, true), ahead(2, 7, true);
+  level_all(ranks, {&behind, &ahead});
+  EXPECT_TRUE(behind.trained_to(2) && behind.has_buffers_of(2));
+  EXPECT_TRUE(ahead.has_buffers_of(2));
 }
 
 TEST(Level, ANewcomerGetsAllOfIt) {

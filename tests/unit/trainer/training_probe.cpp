@@ -17,6 +17,7 @@
 
 #include <ATen/Functions.h>
 
+#include "common/checksum.h"
 #include "common/error.h"
 #include "job/hyperparameters.h"
 #include "model/weights.h"
@@ -79,8 +80,12 @@ Batch batch_from(const Safetensors& batches, std::uint64_t step) {
   batch.inputs.assign(numbers, numbers + inputs.numel());
   const auto* classes = targets.data_ptr<std::int64_t>();
   batch.targets.assign(classes, classes + targets.numel());
-  for (std::int64_t i = 0; i < batch.samples(); ++i)
-    batch.digest.add(static_cast<std::uint64_t>(i), 0);
+  const auto bytes = std::as_bytes(std::span(batch.inputs));
+  const std::size_t each = bytes.size() / static_cast<std::size_t>(batch.samples());
+  for (std::int64_t i = 0; i < batch.samples(); ++i) {
+    batch.keys.push_back(hash64(bytes.subspan(static_cast<std::size_t>(i) * each, each)));
+    batch.digest.add(batch.keys.back(), 0);
+  }
   return batch;
 }
 
@@ -98,7 +103,8 @@ void probe(const std::string& name, const std::string& folder, std::uint64_t ste
                                  .classes = hyper.num_classes,
                                  .input_shape = shape,
                                  .seed = hyper.seed,
-                                 .head_widths = hyper.head_widths});
+                                 .head_widths = hyper.head_widths,
+                                 .activation_checkpointing = hyper.activation_checkpointing});
   load_weights(*model, read(folder + "/weights.safetensors"), folder + "/weights.safetensors");
   if (hyper.freeze_backbone) model->freeze_backbone();
   TrainingStep training(*model, hyper, {});
