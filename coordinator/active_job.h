@@ -68,6 +68,9 @@ struct ActiveJob {
   std::vector<HostSlots> placement;
   std::shared_ptr<Attempt> attempt;
   Helper preparing;
+  Helper staging;            ///< its hosts, where some are other machines
+  std::string host_trouble;  ///< a host that was lost, and why
+  bool unbegun = false;      ///< the attempt ends before a rank was started, through no fault of it
   std::shared_ptr<const JobChannels> channels;  ///< kept between attempts
   bool prepared = false;
   std::vector<std::string> resume_candidates;

@@ -71,6 +71,7 @@ void Attempt::watch(const std::stop_token& stop) {
   if (mpirun_) watch_mpirun(stop);
   if (stop.stop_requested()) return;
   clean_up();
+  if (listener_.clean_up) listener_.clean_up();
   read_output();
   listener_.ended();
   const std::lock_guard lock(mutex_);

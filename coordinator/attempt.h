@@ -30,6 +30,9 @@ struct AttemptListener {
   std::function<void(const std::vector<OutputLine>&)> output;
   /// A rank's process ended. What it wrote to stderr may still be on its way.
   std::function<void(const RankExit&)> rank_ended;
+  /// mpirun is gone, and so is what was left of it on this machine: what is elsewhere is to be
+  /// ended too. May be empty.
+  std::function<void()> clean_up;
   /// mpirun was sent a SIGTERM, which it does not hear.
   std::function<void()> told_to_end;
   /// mpirun is gone, so are all ranks, and all output was handed on. The last call.

@@ -55,7 +55,10 @@ void describe_progress(const JobRecord& record, const v1::ReportRequest& latest,
 Coordinator::Coordinator(CoordinatorOptions options, Logger logger)
     : options_(std::move(options)),
       logger_(std::move(logger)),
-      store_(private_folder(options_.state)) {
+      store_(private_folder(options_.state)),
+      hosts_(options_.hosts) {
+  std::error_code none;
+  hosts_read_ = std::filesystem::last_write_time(options_.hostfile, none);
   std::filesystem::create_directories(options_.state / "jobs");
   std::filesystem::create_directories(options_.state / "cache");
   const Lock lock(mutex_);
@@ -326,8 +329,9 @@ bool Coordinator::busy() {
   const Lock lock(mutex_);
   const auto waits = [](const Helper& helper) { return helper.thread && !*helper.done; };
   return std::any_of(helpers_.begin(), helpers_.end(), waits) ||
-         std::any_of(jobs_.begin(), jobs_.end(),
-                     [&](const auto& entry) { return waits(entry.second->preparing); });
+         std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+           return waits(entry.second->preparing) || waits(entry.second->staging);
+         });
 }
 
 std::string Coordinator::token(const std::string& name) {

@@ -17,10 +17,12 @@
 #include "common/log.h"
 #include "common/thread.h"
 #include "coordinator/active_job.h"
+#include "coordinator/hosts.h"
 #include "coordinator/job_store.h"
 #include "coordinator/refusals.h"
 #include "coordinator/scheduler.h"
 #include "jobs.pb.h"
+#include "launch/mpirun.h"
 #include "storage/config.h"
 #include "workers.pb.h"
 
@@ -30,9 +32,11 @@ struct CoordinatorOptions {
   std::filesystem::path state;  ///< folder of the store, the jobs' logs and manifests
   StorageConfig storage;
   std::vector<HostSlots> hosts;
-  int cores = 1;                               ///< of a host
-  std::string mpirun;                          ///< path
-  std::string trainer;                         ///< path of musher-trainer
+  std::filesystem::path hostfile;  ///< where `hosts` is from, and is read again; may be empty
+  HostAccess access;               ///< to those that are other machines
+  int cores = 1;                   ///< of this machine
+  std::string mpirun;              ///< path
+  std::string trainer;             ///< path of musher-trainer
   std::vector<std::string> trainer_arguments;  ///< further ones, of every rank
   /// The ranks' TLS folder, see rpc/tls.h; empty: they reach the server on loopback, without TLS.
   std::filesystem::path worker_tls;
@@ -47,6 +51,19 @@ struct CoordinatorOptions {
   double heartbeat_seconds = 1;
   bool die_together = false;    ///< mpirun ends when this process does
   bool ranks_are_here = false;  ///< they were started by hand: no mpirun is started or killed
+};
+
+/// A host that did not answer: it has no slots until it is tried again.
+struct LostHost {
+  WallTime until;
+  std::string why;
+};
+
+/// What came of preparing the hosts of an attempt.
+struct Staging {
+  std::vector<HostAnswer> answers;
+  NetworkChoice network;
+  std::string failure;  ///< not empty: no host is to blame, and the attempt can't be started
 };
 
 /// What a submission has beside the job.
@@ -159,7 +176,7 @@ class Coordinator {
   std::filesystem::path session_folder(const ActiveJob& job) const;
   std::filesystem::path attempt_folder(const ActiveJob& job) const;
   void start_attempt(const JobPtr& job);
-  void spawn(const JobPtr& job, AttemptRecord record);
+  void spawn(const JobPtr& job, AttemptRecord record, MpirunOptions mpirun);
   void adopt_attempt(const JobPtr& job);
   void take_output(const std::string& name, std::uint64_t attempt,
                    const std::vector<LogEntry>& entries,
@@ -201,6 +218,19 @@ class Coordinator {
   void end_left_out(const JobPtr& job, Deadline::Clock::time_point now);
   std::optional<ProcessIdentity> process_of(const ActiveJob& job, const Member& member) const;
 
+  // coordinator_hosts.cpp
+  std::filesystem::path token_file(const ActiveJob& job) const;
+  std::filesystem::path staged_folder(const ActiveJob& job) const;
+  void stage(const JobPtr& job, AttemptRecord record);
+  bool staged(const std::string& name, const AttemptRecord& record,
+              const Staging& staging);  // (free)
+  MpirunOptions mpirun_on(const JobPtr& job, const Staging& staging);
+  void leave_hosts(const std::string& name, std::uint64_t attempt,  // (free)
+                   const std::vector<std::string>& hosts, const std::filesystem::path& folder);
+  void lose_host(const JobPtr& job, const std::string& host, const std::string& why);
+  void read_hosts();
+  void shrink_to_hosts(const JobPtr& job, const std::vector<HostSlots>& usable);
+
   // coordinator_size.cpp
   void keep_size(const JobPtr& job);
   void save_newcomer(const JobPtr& job, const NewcomerRecord& newcomer);
@@ -231,7 +261,10 @@ class Coordinator {
   WallTime scheduled_;                          // when the queue was last looked at
   std::string address_;
   std::map<std::string, WallTime> leaving_hosts_;  // that EC2 takes back → when to try them again
-  std::map<std::string, JobPtr> jobs_;             // those that are not over
+  std::vector<HostSlots> hosts_;                   // as the hostfile has them now
+  std::filesystem::file_time_type hosts_read_;     // the hostfile's time then
+  std::map<std::string, LostHost> lost_hosts_;
+  std::map<std::string, JobPtr> jobs_;  // those that are not over
   /// Threads that have ended or soon will; joined by the event thread, without the lock.
   std::vector<std::shared_ptr<void>> retired_;
   std::vector<Helper> helpers_;

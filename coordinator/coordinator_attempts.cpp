@@ -1,19 +1,16 @@
 // An attempt of a job: from its token to the last of its processes.
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/checksum.h"
 #include "coordinator/checkpoints.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/host_agent.h"
 #include "coordinator/random_token.h"
 #include "job/input_mode.h"
 #include "launch/mpirun.h"
@@ -23,25 +20,6 @@
 namespace musher {
 
 namespace {
-
-void write_secret(const std::filesystem::path& path, const std::string& text) {
-  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  const std::string line = text + "\n";
-  if (!file || ::write(file.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
-    throw Error(ErrorCode::kUnavailable, path.string() + " can't be written: " + strerror(errno));
-  }
-}
-
-/// Others may write where it is made, but not what is in it.
-void make_private_folder(const std::filesystem::path& path) {
-  struct stat status {};
-  if (::mkdir(path.c_str(), 0700) == 0) return;
-  if (errno != EEXIST || ::lstat(path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) ||
-      status.st_uid != ::geteuid()) {
-    throw Error(ErrorCode::kUnavailable,
-                path.string() + " can't be made a folder of this user: " + strerror(errno));
-  }
-}
 
 /// That the output's bucket is missing should be known before the training, not after it. Who may
 /// write there need not be allowed to list.
@@ -110,6 +88,7 @@ std::filesystem::path Coordinator::attempt_folder(const ActiveJob& job) const {
 
 /// A short name: it is part of others, whose length is limited.
 std::filesystem::path Coordinator::session_folder(const ActiveJob& job) const {
+  if (any_remote(job.placement)) return staged_folder(job);
   return options_.scratch / hex64(hash64(attempt_folder(job).native()));
 }
 
@@ -135,42 +114,47 @@ void Coordinator::start_attempt(const JobPtr& job) {
   job->why_killed.clear();
   job->failure.clear();
   job->prepared = false;
+  job->host_trouble.clear();
   prepare(job);
   if (options_.ranks_are_here) return;
   try {
-    spawn(job, std::move(record));
+    if (any_remote(job->placement)) return stage(job, std::move(record));
+    MpirunOptions mpirun;
+    mpirun.cores = options_.cores;
+    mpirun.ranks_per_host = job->state().ranks;
+    mpirun.coordinator = Endpoint{address_, options_.worker_tls}.text();
+    mpirun.session_folder = session_folder(*job);
+    std::filesystem::create_directories(attempt_folder(*job));
+    write_private_file(token_file(*job), record.token + "\n");
+    spawn(job, std::move(record), std::move(mpirun));
   } catch (const std::exception& error) {
     apply(job, JobFailed{error.what()});
     end_attempt(job);
   }
 }
 
-void Coordinator::spawn(const JobPtr& job, AttemptRecord record) {
+/// `mpirun`: what depends on where the ranks run; the rest is filled in here.
+void Coordinator::spawn(const JobPtr& job, AttemptRecord record, MpirunOptions mpirun) {
   const std::filesystem::path folder = attempt_folder(*job);
   std::filesystem::create_directories(folder);
-  write_secret(folder / "token", record.token);
-  MpirunOptions mpirun;
   mpirun.mpirun = options_.mpirun;
   mpirun.trainer = options_.trainer;
   mpirun.ranks = job->state().ranks;
-  mpirun.cores = options_.cores;
-  mpirun.ranks_per_host = job->state().ranks;
   mpirun.as_root = ::geteuid() == 0;
   mpirun.environment = job->job.environment;
-  mpirun.coordinator = Endpoint{address_, options_.worker_tls}.text();
   mpirun.job = job->name();
   mpirun.attempt = record.attempt;
-  mpirun.token_file = folder / "token";
+  mpirun.token_file = token_file(*job);
   mpirun.trainer_arguments = options_.trainer_arguments;
   for (const std::string& channel : file_mode_channels(job->record.request)) {
     mpirun.trainer_arguments.insert(mpirun.trainer_arguments.end(), {"--file-channel", channel});
   }
-  mpirun.session_folder = session_folder(*job);
   make_private_folder(options_.scratch);
   make_private_folder(mpirun.session_folder);
   SpawnOptions options;
   options.argv = mpirun_argv(mpirun);
   options.environment = job->job.environment;
+  options.environment.insert(mpirun.exported.begin(), mpirun.exported.end());
   options.output = folder / "output";
   options.die_with_parent = options_.die_together;
   options.deaf_to_sigterm = true;
@@ -206,10 +190,16 @@ void Coordinator::watch(const JobPtr& job, std::optional<Process> process, std::
   listener.rank_ended = [this, name, attempt](const RankExit& exit) {
     rank_ended(name, attempt, exit);
   };
+  if (any_remote(job->placement)) {
+    listener.clean_up = [this, name, attempt, hosts = names_of(job->placement),
+                         staged = staged_folder(*job)] {
+      leave_hosts(name, attempt, hosts, staged);
+    };
+  }
   listener.told_to_end = [this, name, attempt] { mpirun_told_to_end(name, attempt); };
   listener.ended = [this, name, attempt] { attempt_ended(name, attempt); };
   job->attempt = std::make_shared<Attempt>(
-      std::move(process), Attempt::Paths{folder / "output", folder / "token", session_folder(*job)},
+      std::move(process), Attempt::Paths{folder / "output", token_file(*job), session_folder(*job)},
       std::move(listener));
 }
 
@@ -294,10 +284,13 @@ std::string Coordinator::end_reason(const JobPtr& job, std::optional<int> lost) 
     reason += " " + job->state().lost.at(*lost).what;
     if (job->attempt) last = job->attempt->last_errors(*lost);
   } else if (!job->why_killed.empty()) {
-    return job->why_killed;
+    reason = job->why_killed;
   } else if (job->attempt && !job->killed) {
     reason = "mpirun ended before the ranks had finished";
     last = job->attempt->last_errors(-1);
+  }
+  if (!job->host_trouble.empty()) {
+    reason = job->host_trouble + (reason.empty() ? "" : "; " + reason);
   }
   if (!last.empty()) reason += fmt::format(": {}", fmt::join(last, " | "));
   if (lost && !job->why_killed.empty()) reason += "; " + job->why_killed;
@@ -307,10 +300,12 @@ std::string Coordinator::end_reason(const JobPtr& job, std::optional<int> lost) 
 /// No process of it is left.
 void Coordinator::end_attempt(const JobPtr& job) {
   const std::optional<int> lost = first_pending_loss(job->state());
-  AttemptEnded event{job->state().attempt, lost, end_reason(job, lost)};
+  AttemptEnded event{job->state().attempt, lost, end_reason(job, lost),
+                     std::exchange(job->unbegun, false)};
   tell_rest(job);
   if (job->attempt) retired_.push_back(std::exchange(job->attempt, nullptr));
   retire(job->preparing);
+  retire(job->staging);
   job->membership.reset();
   job->ending = std::move(event);
   settle_attempt(job);

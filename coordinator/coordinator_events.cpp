@@ -14,6 +14,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kLongestWait{60'000};
 constexpr milliseconds kHeartbeatCheck{500};
+constexpr milliseconds kHostfileCheck{2'000};
 
 }  // namespace
 
@@ -65,6 +66,10 @@ milliseconds Coordinator::handle_due(WallTime now) {
     }
   }
   wait = std::min(wait, welcome_hosts(now));
+  if (!options_.hostfile.empty()) {
+    read_hosts();
+    wait = std::min(wait, kHostfileCheck);
+  }
   // A job becomes overdue by time alone.
   if (now >= scheduled_ + kLongestWait) schedule_wanted_ = true;
   if (std::exchange(schedule_wanted_, false)) schedule_jobs();

@@ -42,10 +42,12 @@ void Coordinator::take_interruption(const JobPtr& job, int rank, const v1::Inter
   }
 }
 
-/// Those to start attempts on: a host that is taken back has no slots until it is back.
+/// Those to start attempts on: a host that is taken back, or does not answer, has no slots until it
+/// is back.
 std::vector<HostSlots> Coordinator::usable_hosts() const {
-  std::vector<HostSlots> hosts = options_.hosts;
+  std::vector<HostSlots> hosts = hosts_;
   for (HostSlots& host : hosts) {
+    if (lost_hosts_.contains(host.host)) host.slots = 0;
     const bool leaves =
         std::any_of(leaving_hosts_.begin(), leaving_hosts_.end(),
                     [&](const auto& one) { return same_host(one.first, host.host); });
@@ -58,7 +60,10 @@ std::vector<HostSlots> Coordinator::usable_hosts() const {
 milliseconds Coordinator::welcome_hosts(WallTime now) {
   schedule_wanted_ |=
       std::erase_if(leaving_hosts_, [&](const auto& one) { return one.second <= now; }) > 0;
+  schedule_wanted_ |=
+      std::erase_if(lost_hosts_, [&](const auto& one) { return one.second.until <= now; }) > 0;
   milliseconds next = milliseconds::max();
+  for (const auto& [host, lost] : lost_hosts_) next = std::min(next, lost.until - now);
   for (const auto& [host, until] : leaving_hosts_) next = std::min(next, until - now);
   return next;
 }

@@ -52,8 +52,13 @@ std::vector<RunningJob> Coordinator::running_jobs() const {
 
 void Coordinator::schedule_jobs() {
   scheduled_ = wall_now();
-  const std::vector<QueuedJob> queue = queued_jobs(scheduled_);
+  std::vector<QueuedJob> queue = queued_jobs(scheduled_);
   const std::vector<HostSlots> hosts = usable_hosts();
+  for (QueuedJob& queued : queue) {
+    const JobPtr job = find(queued.name);
+    shrink_to_hosts(job, hosts);
+    queued.ranks = job->state().ranks;
+  }
   const Schedule decision = schedule(queue, running_jobs(), hosts, options_.policy);
   for (const QueuedJob& queued : queue) find(queued.name)->queue_position = 0;
   for (std::size_t i = 0; i < decision.waiting.size(); ++i) {
@@ -71,11 +76,13 @@ void Coordinator::schedule_jobs() {
 /// Once.
 void Coordinator::tell_too_large(const JobPtr& job, const std::vector<HostSlots>& hosts) {
   if (std::exchange(job->told_too_large, true)) return;
-  const bool for_good = job->state().ranks > total_slots(options_.hosts);
-  const std::string text =
-      fmt::format("waits: it needs {} slots, and all hosts {} have {}", job->state().ranks,
-                  for_good ? "together" : "that EC2 does not take back",
-                  total_slots(for_good ? options_.hosts : hosts));
+  const bool for_good = job->state().ranks > total_slots(hosts_);
+  std::string text = fmt::format("waits: it needs {} slots, and all hosts {} have {}",
+                                 job->state().ranks, for_good ? "together" : "that can be used now",
+                                 total_slots(for_good ? hosts_ : hosts));
+  for (const auto& [host, lost] : lost_hosts_) {
+    text += fmt::format("; host {} is left out: {}", host, lost.why);
+  }
   // It may have been told before a restart.
   if (std::find(job->notices.begin(), job->notices.end(), text) == job->notices.end()) {
     add_notice(job, text);

@@ -308,7 +308,7 @@ std::optional<ProcessIdentity> Coordinator::process_of(const ActiveJob& job,
                                                        const Member& member) const {
   const pid_t pid = static_cast<pid_t>(member.pid);
   if (pid == ::getpid() || !is_this_machine(member.host)) return std::nullopt;
-  const std::string marker = options_.ranks_are_here ? "" : attempt_folder(job) / "token";
+  const std::string marker = options_.ranks_are_here ? "" : token_file(job).string();
   return identify(pid, marker);
 }
 

@@ -40,6 +40,8 @@ void Coordinator::keep_size(const JobPtr& job) {
   job->leaving.clear();
   for (int i = wanted; i < present; ++i) job->leaving.insert(members[i].rank);
   drop_newcomers(job, static_cast<std::size_t>(std::max(0, wanted - present)));
+  // PRRTE 3.0 gives nobody the slot of a rank that died on another host ("already filled").
+  if (any_remote(job->placement)) return;
   for (const int rank : ask_for_newcomers(job->newcomers, wanted, present, Clock::now())) {
     save_newcomer(job, {{rank, "", 0}, NewcomerRecord::State::kAskedFor});
     job->membership->awaited.insert(rank);
@@ -111,11 +113,15 @@ void Coordinator::resize(const std::string& name, int ranks) {
   if (ends(job->state())) refuse(ErrorCode::kFailedPrecondition, "it is ending");
   if (job->state().attempt_started) {
     const int more = ranks - total_slots(job->placement);
+    if (more > 0 && any_remote(job->placement)) {
+      refuse(ErrorCode::kFailedPrecondition,
+             "it runs on several hosts, and its mpirun knows no more slots than it started with");
+    }
     const auto running = running_jobs();
-    const auto placement = grown(job->placement, more, running, options_.hosts);
+    const auto placement = grown(job->placement, more, running, usable_hosts());
     if (!placement) {
       refuse(ErrorCode::kResourceExhausted, fmt::format("that needs {} more slots, and {} are free",
-                                                        more, free_slots(running, options_.hosts)));
+                                                        more, free_slots(running, usable_hosts())));
     }
     // The slots first: a crash in between leaves the job with too many, which it gives back.
     save_placement(job, *placement);

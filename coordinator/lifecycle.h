@@ -147,6 +147,8 @@ struct AttemptEnded {
   /// For the person: the first failing rank, its exit code or signal, the last lines of its stderr.
   /// May be empty.
   std::string reason;
+  /// No rank was started, for a host did not answer: costs none of retries_left.
+  bool unbegun = false;
 };
 /// A new coordinator process found the job in its store.
 struct CoordinatorRestarted {

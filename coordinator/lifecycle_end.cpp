@@ -40,7 +40,7 @@ void LifecycleStep::settle(const AttemptEnded& event) {
                            ? "The ranks were told to stop by another than the coordinator."
                            : state_.interruption);
   }
-  interrupted(reason_of(event));
+  interrupted(reason_of(event), event.unbegun);
 }
 
 std::string LifecycleStep::reason_of(const AttemptEnded& event) {
@@ -67,11 +67,11 @@ Secondary::Value LifecycleStep::stopped_as() const {
   return Secondary::Stopped;
 }
 
-void LifecycleStep::interrupted(std::string reason) {
+void LifecycleStep::interrupted(std::string reason, bool unbegun) {
   if (!state_.interruption.empty() && reason != state_.interruption) {
     reason = state_.interruption + "; then " + reason;
   }
-  if (!state_.spot_interruption) {
+  if (!state_.spot_interruption && !unbegun) {
     if (state_.retries_left == 0) {
       set_failure(reason);
       return finish(Secondary::Failed, state_.failure);

@@ -48,7 +48,7 @@ class LifecycleStep {
   void finish_stopped(bool killed);
   Secondary::Value stopped_as() const;
   /// The attempt is lost; another may follow.
-  void interrupted(std::string reason);
+  void interrupted(std::string reason, bool unbegun = false);
   void stop(StopReason reason, const std::string& message);
   /// Its ranks have the failure grace to end by themselves; the job is Failed when they are gone.
   void fail_attempt(const std::string& reason);

@@ -50,6 +50,33 @@ bool is_this_machine(const std::string& host) {
   return host == "localhost" || host.starts_with("127.") || host == this_machine();
 }
 
+namespace {
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ",") + word;
+  return text;
+}
+
+/// How mpirun reaches other hosts, and ranks each other.
+void add_hosts(const MpirunOptions& options, std::vector<std::string>& argv) {
+  auto add = [&](std::initializer_list<std::string> words) { argv.insert(argv.end(), words); };
+  add({"--prefix", options.prefix, "--prtemca", "plm_ssh_agent", options.ssh});
+  // The daemons' words, such as how a rank ended, come back through ssh.
+  add({"--leave-session-attached"});
+  // A host that is gone without a word is noticed in about ten seconds, not in ten minutes.
+  add({"--prtemca", "oob_tcp_keepalive_time", "4"});
+  add({"--prtemca", "oob_tcp_keepalive_intvl", "2"});
+  add({"--prtemca", "oob_tcp_keepalive_probes", "3"});
+  if (!options.networks.empty()) {
+    const std::string networks = joined(options.networks);
+    add({"--prtemca", "prte_if_include", networks, "--mca", "btl_tcp_if_include", networks});
+  }
+  for (const auto& [name, value] : options.exported) add({"-x", name});
+}
+
+}  // namespace
+
 std::vector<std::string> mpirun_argv(const MpirunOptions& options) {
   std::vector<std::string> argv = {options.mpirun, "--with-ft", "ulfm"};
   auto add = [&](std::initializer_list<std::string> words) { argv.insert(argv.end(), words); };
@@ -60,6 +87,7 @@ std::vector<std::string> mpirun_argv(const MpirunOptions& options) {
   if (options.as_root) add({"--allow-run-as-root"});
   if (!options.hostfile.empty()) add({"--hostfile", options.hostfile});
   if (options.hostfile.empty() || options.ranks_per_host > options.cores) add({"--oversubscribe"});
+  if (!options.prefix.empty()) add_hosts(options, argv);
   // Ranks compute with several threads; the kernel places those better than a fixed core per rank.
   add({"--bind-to", "none"});
   add({"--output", "tag"});

@@ -26,6 +26,13 @@ struct MpirunOptions {
   /// its pid, and fails where an earlier one with that pid was killed and left its own.
   std::string session_folder;
   std::vector<std::string> trainer_arguments;  ///< further ones
+
+  // For other hosts than this machine.
+  std::string prefix;                 ///< where Open MPI is on them; empty: all ranks are here
+  std::string ssh;                    ///< as ssh_agent() has it
+  std::vector<std::string> networks;  ///< that MPI uses, e.g. 10.0.0.0/24; empty: as it likes
+  /// Variables that ranks get there, beside the job's; the caller handles their values likewise.
+  std::map<std::string, std::string> exported;
 };
 
 /// argv of mpirun. Open MPI 5 in ULFM mode, so that a rank's death does not take the others down.

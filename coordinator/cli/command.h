@@ -27,6 +27,7 @@ struct Command {
 
 extern const Command kCerts;
 extern const Command kAccess;
+extern const Command kHosts;
 extern const Command kTrain;
 extern const Command kServe;
 extern const Command kSubmit;

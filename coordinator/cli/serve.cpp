@@ -1,12 +1,12 @@
 // musher serve
 
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
 
 #include <fmt/format.h>
 
 #include "common/checksum.h"
+#include "coordinator/cli/access_options.h"
 #include "coordinator/cli/daemon_options.h"
 #include "coordinator/server.h"
 #include "launch/mpirun.h"
@@ -21,21 +21,7 @@ namespace fs = std::filesystem;
 std::vector<HostSlots> hosts_of(const std::string& hostfile, std::optional<int> slots) {
   if (hostfile.empty()) return {{"localhost", slots.value_or(cores_of_this_machine())}};
   if (slots) throw Error(ErrorCode::kInvalidArgument, "give --hosts or --slots, not both");
-  std::ifstream file(hostfile);
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file) throw Error(ErrorCode::kNotFound, "--hosts " + hostfile + " can't be read");
-  std::vector<HostSlots> hosts;
-  for (const auto& [host, count] : parse_hostfile(text)) {
-    if (!is_this_machine(host)) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  fmt::format("--hosts {}: {} is another machine; jobs over several machines are "
-                              "not there yet",
-                              hostfile, host));
-    }
-    hosts.push_back({host, count});
-  }
-  if (hosts.empty()) throw Error(ErrorCode::kInvalidArgument, hostfile + " names no host");
-  return hosts;
+  return read_hostfile(hostfile);
 }
 
 /// What ranks are told: `served`, which is HOST:PORT, at the host that others know.
@@ -76,6 +62,8 @@ int run(const Command& command, const std::vector<std::string>& words) {
   options.add("patience", &patience, "SECONDS",
               "a job that has waited for so long goes before all others, whatever their priority "
               "(86400)");
+  AccessOptions access;
+  access.add_to(options);
   daemon.add_to(options);
   if (!options.parse(words)) return kOk;
   if (state.empty()) {
@@ -87,6 +75,15 @@ int run(const Command& command, const std::vector<std::string>& words) {
   CoordinatorOptions settings = daemon.coordinator(state, scratch);
   settings.policy.patience = std::chrono::milliseconds(static_cast<std::int64_t>(1000 * patience));
   settings.hosts = hosts_of(hostfile, slots);
+  settings.hostfile = hostfile;
+  settings.access = access.checked(settings.mpirun);
+  if (any_remote(settings.hosts) &&
+      (tls.empty() || is_loopback(ListenAddress::parse(listen).host))) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "--hosts " + hostfile +
+                    " names other machines: their ranks need --tls DIR and a --listen address that "
+                    "they reach");
+  }
   if (!tls.empty()) {
     settings.worker_tls = fs::absolute(tls) / "worker";
     check_tls_folder(settings.worker_tls);

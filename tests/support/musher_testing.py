@@ -94,6 +94,7 @@ class MusherTest(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.temporary, ignore_errors=True)
         self.environment |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(self.folder), "TMPDIR": str(self.temporary)}
         self.address = None
+        self.daemon_prefix = []  # words before `musher serve`
         self.tls = None  # the folder of the client's certificate, where the coordinator wants one
 
     # -- servers
@@ -122,7 +123,7 @@ class MusherTest(unittest.TestCase):
         self.address = address or f"127.0.0.1:{free_port()}"
         log = self.folder / "daemon.log"
         daemon = self.processes.start(
-            [MUSHER, "serve", "--state", self.folder / "state", "--listen", listen or self.address,
+            [*self.daemon_prefix, MUSHER, "serve", "--state", self.folder / "state", "--listen", listen or self.address,
              *(["--slots", slots] if slots else []), *arguments],
             env=self.environment, log=log)
 
@@ -141,7 +142,7 @@ class MusherTest(unittest.TestCase):
 
     def command(self, words):
         words = [str(MUSHER), *map(str, words)]
-        if not self.address or words[1] in ("train", "serve", "validate", "certs", "access"):
+        if not self.address or words[1] in ("train", "serve", "validate", "certs", "access", "hosts"):
             return words
         tls = ["--tls", str(self.tls)] if self.tls and "--tls" not in words else []
         return words + ["--coordinator", self.address, *tls]

@@ -463,6 +463,17 @@ TEST(Lifecycle, ASpotInterruptionCostsNoRetry) {
   EXPECT_EQ(story.state().status, Status::Failed) << "this one is counted";
 }
 
+TEST(Lifecycle, AnAttemptThatNeverBeganForAHostDidNotAnswerCostsNoRetry) {
+  Story story(2, 0);
+  for (std::uint64_t attempt = 1; attempt <= 3; ++attempt) {
+    story.then(Scheduled{});
+    story.then(AttemptEnded{attempt, {}, "host h2 does not answer", /*unbegun=*/true});
+    EXPECT_EQ(story.state().secondary, Secondary::Interrupted);
+    EXPECT_EQ(story.state().transitions.back().message, "host h2 does not answer");
+    EXPECT_THAT(story.kinds(), ElementsAre(Kind::kNotice, Kind::kQueue));
+  }
+}
+
 TEST(Lifecycle, AHostThatGoesBeforeItsRanksHaveSavedIsStillASpotInterruption) {
   Story story(2, 0);
   story.running().then(InterruptionNoticed{1, kSpot, true}).ended({}, "mpirun ended");

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "common/deadline.h"
+
+/// What a host has and sees, for `musher hosts check` and before an attempt. Runs on that host.
+namespace musher {
+
+/// The `probe` of host_agent.h: `version`, `build`, `libraries`, `time_ms`, `memory_bytes` and
+/// `disk_bytes` (both free), `gpus`, `driver` (NVIDIA's, empty without), `efa` (devices),
+/// `efa_plugin`. `programs`: files whose contents make the build; `prefix`: of the pinned
+/// environment; `disk`: a folder.
+nlohmann::json probe_host(const nlohmann::json& request);
+
+/// Listens on `port` and connects to the same port of each of `peers`, again and again until the
+/// deadline, by which all of them have to have come here too. Returns those that could not be
+/// reached, with the reason, as `host: reason`. Throws kUnavailable where the port is taken.
+std::vector<std::string> meet_peers(const std::vector<std::string>& peers, int port,
+                                    Deadline deadline);
+
+/// Empty where a TCP connection to HOST:PORT is made by the deadline; else why not. `patient`: one
+/// that is refused is tried again until then.
+std::string why_unreachable(const std::string& host, int port, Deadline deadline,
+                            bool patient = false);
+
+/// A hash of the contents of files, in order; one that can't be read counts as empty.
+std::string build_of(const std::vector<std::string>& programs);
+
+}  // namespace musher
