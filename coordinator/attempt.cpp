@@ -6,10 +6,12 @@
 #include <filesystem>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace musher {
@@ -30,14 +32,31 @@ bool is_noise(const std::string& text) {
   return text.empty() || text.starts_with("----") || text.find("PMIX ERROR") != text.npos;
 }
 
+/// Where the next data of a file lies, at `offset` or behind a hole; `offset` at its end.
+std::uint64_t next_data(int file, std::uint64_t offset) {
+  const off_t data = ::lseek(file, static_cast<off_t>(offset), SEEK_DATA);
+  return data < 0 ? offset : static_cast<std::uint64_t>(data);
+}
+
+/// What ranks print must not fill the disk a second time: it is in the log.
+void free_what_was_read(int file, std::uint64_t offset, std::uint64_t& freed) {
+  if (offset < freed + kFreedAtOnce + kKept) return;
+  const std::uint64_t end = offset - kKept;
+  // Where a file system has no holes the file stays as it is.
+  ::fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(freed),
+              static_cast<off_t>(end - freed));
+  freed = end;
+}
+
 }  // namespace
 
-Attempt::Attempt(std::optional<Process> mpirun, Paths paths, AttemptListener listener)
+Attempt::Attempt(std::optional<Process> mpirun, Paths paths, SourceEnds logged,
+                 AttemptListener listener)
     : mpirun_(std::move(mpirun)),
       paths_(std::move(paths)),
       listener_(std::move(listener)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      file_(::open(paths_.output.c_str(), O_RDWR | O_CLOEXEC)),
+      logged_(std::move(logged)),
       thread_("attempt", [this](const std::stop_token& stop) { watch(stop); }) {}
 
 Attempt::~Attempt() {
@@ -72,7 +91,7 @@ void Attempt::watch(const std::stop_token& stop) {
   if (stop.stop_requested()) return;
   clean_up();
   if (listener_.clean_up) listener_.clean_up();
-  read_output();
+  read_to_the_end();
   listener_.ended();
   const std::lock_guard lock(mutex_);
   ended_ = true;
@@ -82,11 +101,12 @@ void Attempt::watch(const std::stop_token& stop) {
 /// Returns when it is gone, or at a stop.
 void Attempt::watch_mpirun(const std::stop_token& stop) {
   const FileDescriptor changes(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-  ::inotify_add_watch(changes.get(), paths_.output.c_str(), IN_MODIFY);
+  ::inotify_add_watch(changes.get(), paths_.folder.c_str(), IN_MODIFY | IN_CREATE);
+  find_sources();
   std::optional<Deadline> kill_mpirun_at;
   bool told = false;
   for (;;) {
-    read_output();
+    const bool more = read_turn();
     if (!told && mpirun_->has_pending(SIGTERM)) {
       told = true;
       listener_.told_to_end();
@@ -102,11 +122,13 @@ void Attempt::watch_mpirun(const std::stop_token& stop) {
     int timeout = told ? -1 : static_cast<int>(kSignalCheck.count());
     if (kill_mpirun_at)
       timeout = std::max(10, static_cast<int>(kill_mpirun_at->remaining().count()));
+    if (more) timeout = 0;
     ::poll(events.data(), events.size(), timeout);
     if (stop.stop_requested()) return;
     std::array<char, 4096> dropped;
     if ((events[1].revents & POLLIN) != 0) {
       [[maybe_unused]] const auto n = ::read(changes.get(), dropped.data(), dropped.size());
+      find_sources();
     }
     if ((events[2].revents & POLLIN) != 0) {
       eventfd_t value = 0;
@@ -127,51 +149,130 @@ void Attempt::clean_up() {
   std::filesystem::remove_all(paths_.session, ignored);
 }
 
-/// What ranks print must not fill the disk a second time: it is in the log.
-void Attempt::free_read_output() {
-  if (offset_ < freed_ + kFreedAtOnce + kKept) return;
-  const std::uint64_t end = offset_ - kKept;
-  // Where a file system has no holes the file stays as it is.
-  ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(freed_),
-              static_cast<off_t>(end - freed_));
-  freed_ = end;
+/// One that is there already stays as it is.
+void Attempt::open_source(const RankStream& stream, const std::filesystem::path& path) {
+  if (sources_.contains(stream)) return;
+  FileDescriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!file) return;
+  Source& source = sources_[stream];
+  source.stream = stream;
+  source.file = std::move(file);
+  const auto logged = logged_.find(stream);
+  if (logged != logged_.end()) source.logged = logged->second;
 }
 
-void Attempt::read_output() {
-  std::array<char, 64 << 10> buffer;
-  if (offset_ == 0) {
-    // An earlier coordinator may have freed the beginning.
-    const off_t data = ::lseek(file_.get(), 0, SEEK_DATA);
-    if (data > 0) offset_ = freed_ = static_cast<std::uint64_t>(data);
+void Attempt::find_sources() {
+  open_source({}, paths_.output);
+  std::error_code gone;
+  for (const auto& entry : std::filesystem::directory_iterator(paths_.folder, gone)) {
+    const auto stream = parse_rank_file_name(entry.path().filename().native());
+    if (stream) open_source(*stream, entry.path());
   }
-  for (;;) {
-    const ssize_t n =
-        ::pread(file_.get(), buffer.data(), buffer.size(), static_cast<off_t>(offset_));
-    if (n <= 0) return;
+}
+
+/// A piece of each; whether there is more.
+bool Attempt::read_turn() {
+  bool more = false;
+  for (auto& [stream, source] : sources_) more |= read_some(source);
+  return more;
+}
+
+/// Of processes that are gone. Before how they ended is told.
+void Attempt::read_ranks_to_their_ends() {
+  find_sources();
+  for (auto& [stream, source] : sources_) {
+    struct stat status {};
+    if (stream.rank < 0 || ::fstat(source.file.get(), &status) != 0) continue;
+    while (source.offset < static_cast<std::uint64_t>(status.st_size) && read_some(source)) {
+    }
+  }
+}
+
+void Attempt::read_to_the_end() {
+  find_sources();
+  while (read_turn()) {
+  }
+  for (auto& [stream, source] : sources_) {
+    if (source.partial.empty() || source.cut) continue;
     std::vector<OutputLine> lines;
-    for (ssize_t i = 0; i < n; ++i) {
-      ++offset_;
-      if (buffer[i] == '\n') {
-        take_line(std::exchange(partial_, {}), lines);
-      } else if (partial_.size() < kLongestLine) {
-        partial_ += buffer[i];
-      }
-    }
-    if (lines.empty()) continue;
-    listener_.output(lines);
-    free_read_output();
-    for (const OutputLine& line : lines) {
-      RankExit exit = line.line.exit;
-      if (line.line.kind == MpirunLine::Kind::kGone) gone_[{exit.job, exit.rank}] = exit.pid;
-      if (line.line.kind != MpirunLine::Kind::kExit) continue;
-      exit.pid = gone_[{exit.job, exit.rank}];
-      listener_.rank_ended(exit);
-    }
+    take_line(source, std::exchange(source.partial, {}), lines);
+    hand_on(source, std::move(lines));
   }
 }
 
-void Attempt::take_line(const std::string& text, std::vector<OutputLine>& lines) {
-  lines.push_back({parse_mpirun_line(text), offset_});
+/// What nobody took in time was freed by the rank (RankOutput), or by an earlier coordinator, which
+/// had it in the log.
+void Attempt::skip_hole(Source& source, std::vector<OutputLine>& lines) {
+  const std::uint64_t data = next_data(source.file.get(), source.offset);
+  if (data == source.offset) return;
+  const std::uint64_t known = std::max(source.offset, source.logged);
+  source.offset = source.freed = data;
+  source.partial.clear();
+  source.cut = true;
+  if (data <= known) return;
+  MpirunLine line{MpirunLine::Kind::kRank, source.stream.rank, source.stream.error, {}, {}};
+  line.text = fmt::format(
+      "{} bytes that this rank printed are gone: it prints faster than they can be read",
+      data - known);
+  lines.push_back({std::move(line), source.stream.rank >= 0, data});
+}
+
+/// False at the end.
+bool Attempt::read_some(Source& source) {
+  std::array<char, 64 << 10> buffer;
+  std::vector<OutputLine> lines;
+  skip_hole(source, lines);
+  const ssize_t n =
+      ::pread(source.file.get(), buffer.data(), buffer.size(), static_cast<off_t>(source.offset));
+  // What was freed meanwhile reads as zeros.
+  if (n > 0 && next_data(source.file.get(), source.offset) != source.offset) {
+    hand_on(source, std::move(lines));
+    return true;
+  }
+  for (ssize_t i = 0; i < n; ++i) {
+    ++source.offset;
+    if (buffer[static_cast<std::size_t>(i)] != '\n') {
+      if (source.partial.size() < kLongestLine) {
+        source.partial += buffer[static_cast<std::size_t>(i)];
+      }
+    } else if (!std::exchange(source.cut, false)) {
+      take_line(source, std::exchange(source.partial, {}), lines);
+    } else {
+      source.partial.clear();
+    }
+  }
+  hand_on(source, std::move(lines));
+  free_what_was_read(source.file.get(), source.offset, source.freed);
+  return n > 0;
+}
+
+void Attempt::hand_on(const Source& source, std::vector<OutputLine> lines) {
+  std::vector<RankExit> exits;
+  for (const OutputLine& line : lines) {
+    const RankExit& exit = line.line.exit;
+    if (line.line.kind == MpirunLine::Kind::kGone) gone_[{exit.job, exit.rank}] = exit.pid;
+    if (line.line.kind == MpirunLine::Kind::kExit) exits.push_back(exit);
+  }
+  std::erase_if(lines, [&](const OutputLine& line) { return line.end <= source.logged; });
+  if (!lines.empty()) listener_.output(lines);
+  for (RankExit& exit : exits) {
+    exit.pid = gone_[{exit.job, exit.rank}];
+    read_ranks_to_their_ends();
+    listener_.rank_ended(exit);
+  }
+}
+
+void Attempt::take_line(Source& source, std::string text, std::vector<OutputLine>& lines) {
+  const bool own = source.stream.rank >= 0;
+  if (own) {
+    if (!text.empty() && text.back() == '\r') text.pop_back();
+    lines.push_back(
+        {{MpirunLine::Kind::kRank, source.stream.rank, source.stream.error, std::move(text), {}},
+         own,
+         source.offset});
+  } else {
+    lines.push_back({parse_mpirun_line(text), own, source.offset});
+  }
   const MpirunLine& line = lines.back().line;
   const bool rank_error = line.kind == MpirunLine::Kind::kRank && line.error;
   if ((!rank_error && line.kind != MpirunLine::Kind::kMpirun) || is_noise(line.text)) return;

@@ -14,21 +14,25 @@
 
 #include "common/deadline.h"
 #include "common/thread.h"
+#include "coordinator/job_log.h"
 #include "coordinator/process.h"
 #include "launch/mpirun_output.h"
+#include "launch/rank_output.h"
 
 namespace musher {
 
 /// A line of an attempt's output.
 struct OutputLine {
   MpirunLine line;
-  std::uint64_t end = 0;  ///< offset of its end in the output file
+  bool own = false;       ///< from the rank's own file, not through mpirun
+  std::uint64_t end = 0;  ///< offset of its end in its file
 };
 
 /// Called from the attempt's thread.
 struct AttemptListener {
+  /// Lines that are not in the log yet, of one file.
   std::function<void(const std::vector<OutputLine>&)> output;
-  /// A rank's process ended. What it wrote to stderr may still be on its way.
+  /// A rank's process ended. What it wrote to its own files was handed on before.
   std::function<void(const RankExit&)> rank_ended;
   /// mpirun is gone, and so is what was left of it on this machine: what is elsewhere is to be
   /// ended too. May be empty.
@@ -39,19 +43,22 @@ struct AttemptListener {
   std::function<void()> ended;
 };
 
-/// One mpirun of a job, watched by a thread: its output, which goes to a file so that it survives
-/// this process, and its end. What was handed on is freed but for the last megabytes: the file
-/// keeps its length and takes no room. mpirun's exit code decides nothing.
+/// One mpirun of a job, watched by a thread: its output, that of its ranks, which goes to files so
+/// that it survives this process, and its end. The files are read in turns, so that lines come in
+/// order of time, and one that grows without end holds the others up by a few milliseconds. What
+/// was handed on is freed but for the last megabytes: a file keeps its length and takes no room.
+/// mpirun's exit code decides nothing.
 class Attempt {
  public:
   struct Paths {
-    std::filesystem::path output;   ///< what its processes write
+    std::filesystem::path folder;   ///< of its ranks' files (launch/rank_output.h)
+    std::filesystem::path output;   ///< in it: what mpirun itself writes, and hands on of ranks
     std::filesystem::path token;    ///< an argument that each of its processes has, and no other
     std::filesystem::path session;  ///< mpirun's folder for its session; removed once all is over
   };
   /// `mpirun`: absent where it ended while nobody watched; what it left behind is then read and
-  /// ended.
-  Attempt(std::optional<Process> mpirun, Paths paths, AttemptListener listener);
+  /// ended. `logged`: how far each file is in the log already.
+  Attempt(std::optional<Process> mpirun, Paths paths, SourceEnds logged, AttemptListener listener);
   /// Stops watching, and leaves the processes alone.
   ~Attempt();
 
@@ -70,9 +77,25 @@ class Attempt {
  private:
   void watch(const std::stop_token& stop);
   void watch_mpirun(const std::stop_token& stop);
-  void read_output();
-  void free_read_output();
-  void take_line(const std::string& text, std::vector<OutputLine>& lines);
+  /// A file that is read as it grows.
+  struct Source {
+    RankStream stream;  ///< rank -1: mpirun's
+    FileDescriptor file;
+    std::uint64_t logged = 0;
+    std::uint64_t offset = 0;  ///< read up to here
+    std::uint64_t freed = 0;   ///< from its beginning
+    std::string partial;       ///< of a line
+    bool cut = false;          ///< the line under way has lost its beginning
+  };
+  void open_source(const RankStream& stream, const std::filesystem::path& path);
+  void find_sources();
+  bool read_turn();
+  bool read_some(Source& source);
+  void read_ranks_to_their_ends();
+  void read_to_the_end();
+  void skip_hole(Source& source, std::vector<OutputLine>& lines);
+  void take_line(Source& source, std::string text, std::vector<OutputLine>& lines);
+  void hand_on(const Source& source, std::vector<OutputLine> lines);
   void clean_up();
 
   const std::optional<Process> mpirun_;
@@ -80,10 +103,8 @@ class Attempt {
   const AttemptListener listener_;
 
   FileDescriptor wake_;
-  FileDescriptor file_;
-  std::uint64_t offset_ = 0;
-  std::uint64_t freed_ = 0;  // of the output, from its beginning
-  std::string partial_;
+  const SourceEnds logged_;
+  std::map<RankStream, Source> sources_;
   std::map<std::pair<int, int>, std::int64_t> gone_;  // pid of a process that ended, by its name
   std::atomic<bool> kill_wanted_ = false;
 

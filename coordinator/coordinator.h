@@ -182,7 +182,7 @@ class Coordinator {
                    const std::vector<LogEntry>& entries,
                    const LogMetrics& metrics);  // (free)
   void save_log_metrics(const JobPtr& job);
-  void watch(const JobPtr& job, std::optional<Process> process, std::uint64_t logged);
+  void watch(const JobPtr& job, std::optional<Process> process, SourceEnds logged);
   void prepare(const JobPtr& job);
   void retire(Helper& helper);
   void prepared(const std::string& name, std::uint64_t attempt, Preparation preparation);  // (free)

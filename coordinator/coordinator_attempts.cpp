@@ -149,6 +149,8 @@ void Coordinator::spawn(const JobPtr& job, AttemptRecord record, MpirunOptions m
   for (const std::string& channel : file_mode_channels(job->record.request)) {
     mpirun.trainer_arguments.insert(mpirun.trainer_arguments.end(), {"--file-channel", channel});
   }
+  // Other machines do not have the folder: what their ranks print goes through mpirun.
+  if (!any_remote(job->placement)) mpirun.output_folder = folder;
   make_private_folder(options_.scratch);
   make_private_folder(mpirun.session_folder);
   SpawnOptions options;
@@ -163,26 +165,23 @@ void Coordinator::spawn(const JobPtr& job, AttemptRecord record, MpirunOptions m
   record.pid_start = process.identity().start;
   record.boot_id = process.identity().boot_id;
   store_.save_attempt(job->name(), record);
-  watch(job, std::move(process), 0);
+  watch(job, std::move(process), {});
 }
 
-/// Looks at an mpirun and hands on what it says; the first `logged` bytes are in the log already.
-void Coordinator::watch(const JobPtr& job, std::optional<Process> process, std::uint64_t logged) {
+/// Looks at an mpirun and hands on what it and its ranks say, but for what is `logged` already.
+void Coordinator::watch(const JobPtr& job, std::optional<Process> process, SourceEnds logged) {
   const std::filesystem::path folder = attempt_folder(*job);
   const std::string name = job->name();
   const std::uint64_t attempt = job->state().attempt;
   AttemptListener listener;
-  listener.output = [this, log = job->log, metrics = job->log_metrics, name, attempt,
-                     logged](const std::vector<OutputLine>& lines) {
+  listener.output = [this, log = job->log, metrics = job->log_metrics, name,
+                     attempt](const std::vector<OutputLine>& lines) {
     std::vector<LogEntry> entries;
     for (const OutputLine& line : lines) {
       const auto kind = line.line.kind;
-      if (line.end <= logged ||
-          (kind != MpirunLine::Kind::kRank && kind != MpirunLine::Kind::kMpirun)) {
-        continue;
-      }
+      if (kind != MpirunLine::Kind::kRank && kind != MpirunLine::Kind::kMpirun) continue;
       entries.push_back({wall_now().time_since_epoch().count(), line.line.rank, line.line.error,
-                         line.line.text, attempt, line.end});
+                         line.line.text, attempt, line.end, line.own});
     }
     log->append(entries);
     take_output(name, attempt, entries, *metrics);
@@ -199,8 +198,9 @@ void Coordinator::watch(const JobPtr& job, std::optional<Process> process, std::
   listener.told_to_end = [this, name, attempt] { mpirun_told_to_end(name, attempt); };
   listener.ended = [this, name, attempt] { attempt_ended(name, attempt); };
   job->attempt = std::make_shared<Attempt>(
-      std::move(process), Attempt::Paths{folder / "output", token_file(*job), session_folder(*job)},
-      std::move(listener));
+      std::move(process),
+      Attempt::Paths{folder, folder / "output", token_file(*job), session_folder(*job)},
+      std::move(logged), std::move(listener));
 }
 
 /// Of a job that ran when the last coordinator ended.
@@ -221,7 +221,7 @@ void Coordinator::adopt_attempt(const JobPtr& job) {
   release_slots(job);
   prepare(job);
   // Of an mpirun that is gone the output still tells how its ranks ended; AttemptEnded follows.
-  watch(job, std::move(process), job->log->source_end(record->attempt));
+  watch(job, std::move(process), job->log->source_ends(record->attempt));
   if (alive) apply(job, CoordinatorRestarted{true, true});
 }
 

@@ -19,9 +19,15 @@ namespace {
 
 constexpr std::size_t kLongestLine = 1 << 20;
 
-void encode(const LogEntry& entry, std::string& out) {
+/// The fifth word of a line.
+char kind_of(const LogEntry& entry, bool mark) {
+  if (mark) return entry.own ? (entry.error ? 't' : 's') : 'm';
+  return entry.own ? (entry.error ? 'e' : 'o') : (entry.error ? 'E' : 'O');
+}
+
+void encode(const LogEntry& entry, std::string& out, bool mark = false) {
   fmt::format_to(std::back_inserter(out), "{} {} {} {} {} ", entry.time_ms, entry.attempt,
-                 entry.source, entry.rank, entry.error ? 'e' : 'o');
+                 entry.source, entry.rank, kind_of(entry, mark));
   const std::size_t begin = out.size();
   out.append(entry.text, 0, kLongestLine);
   std::replace(out.begin() + static_cast<std::ptrdiff_t>(begin), out.end(), '\n', ' ');
@@ -38,15 +44,24 @@ Number take(std::string_view& line) {
   return value;
 }
 
-LogEntry decode(std::string_view line) {
+struct Decoded {
   LogEntry entry;
+  bool mark = false;
+};
+
+Decoded decode(std::string_view line) {
+  Decoded decoded;
+  LogEntry& entry = decoded.entry;
   entry.time_ms = take<std::int64_t>(line);
   entry.attempt = take<std::uint64_t>(line);
   entry.source = take<std::uint64_t>(line);
   entry.rank = take<int>(line);
-  entry.error = line.starts_with('e');
+  const char kind = line.empty() ? 'O' : line.front();
+  entry.error = kind == 'e' || kind == 'E' || kind == 't';
+  entry.own = kind == 'o' || kind == 'e' || kind == 's' || kind == 't';
+  decoded.mark = kind == 's' || kind == 't' || kind == 'm';
   entry.text = line.substr(std::min<std::size_t>(line.size(), 2));
-  return entry;
+  return decoded;
 }
 
 /// The parts that are there: where each begins, and its file.
@@ -85,7 +100,7 @@ std::string read_at(int descriptor, std::uint64_t offset, std::size_t most) {
 
 /// Whole lines from an offset of one part; `next_offset` counts within it.
 LogPage read_part(const std::filesystem::path& part, std::uint64_t offset, std::optional<int> rank,
-                  std::size_t most_bytes) {
+                  std::size_t most_bytes, bool with_marks = false) {
   LogPage page{{}, offset};
   const FileDescriptor file(::open(part.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return page;
@@ -100,8 +115,10 @@ LogPage read_part(const std::filesystem::path& part, std::uint64_t offset, std::
   const std::string_view text(bytes.data(), end + 1);
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t stop = text.find('\n', begin);
-    LogEntry entry = decode(text.substr(begin, stop - begin));
-    if (!rank || entry.rank == *rank) page.entries.push_back(std::move(entry));
+    Decoded line = decode(text.substr(begin, stop - begin));
+    if ((with_marks || !line.mark) && (!rank || line.entry.rank == *rank)) {
+      page.entries.push_back(std::move(line.entry));
+    }
     begin = stop + 1;
   }
   return page;
@@ -127,6 +144,30 @@ JobLog::JobLog(const std::filesystem::path& file, LogLimits limits) : path_(file
     throw Error(ErrorCode::kUnavailable,
                 path_.string() + " can't be mended: " + std::strerror(errno));
   }
+  find_ends();
+  if (begin_ > 0 && size_ == 0) write_marks();
+}
+
+/// The newest part that has lines says it for all of them.
+void JobLog::find_ends() {
+  const auto parts = parts_of(path_);
+  for (auto part = parts.rbegin(); part != parts.rend() && ends_.empty(); ++part) {
+    std::uint64_t offset = 0;
+    for (;;) {
+      const LogPage page =
+          read_part(part->second, offset, std::nullopt, 1 << 20, /*with_marks=*/true);
+      if (page.next_offset == offset) break;
+      for (const LogEntry& entry : page.entries) note_end(entry);
+      offset = page.next_offset;
+    }
+  }
+}
+
+void JobLog::note_end(const LogEntry& entry) {
+  if (entry.source == 0 || entry.attempt < attempt_) return;
+  if (entry.attempt > attempt_) ends_.clear();
+  attempt_ = entry.attempt;
+  ends_[entry.stream()] = entry.source;
 }
 
 void JobLog::open_part(std::uint64_t begin) {
@@ -156,44 +197,46 @@ void JobLog::drop_old_parts() {
   }
 }
 
-void JobLog::append(const std::vector<LogEntry>& entries) {
-  std::string text;
-  for (const LogEntry& entry : entries) encode(entry, text);
-  const std::lock_guard lock(mutex_);
+/// A full disk must not end a job: its log then has a hole.
+void JobLog::write(const std::string& text) {
   for (std::size_t done = 0; done < text.size();) {
     const ssize_t n = ::write(file_.get(), text.data() + done, text.size() - done);
     if (n < 0 && errno == EINTR) continue;
-    // A full disk must not end a job: its log then has a hole.
     if (n < 0) return;
     done += static_cast<std::size_t>(n);
     size_ += static_cast<std::uint64_t>(n);
   }
+}
+
+void JobLog::write_marks() {
+  std::string text;
+  for (const auto& [stream, end] : ends_) {
+    LogEntry mark{0, stream.rank, stream.error, "", attempt_, end};
+    mark.own = stream.rank >= 0;
+    encode(mark, text, /*mark=*/true);
+  }
+  write(text);
+}
+
+void JobLog::append(const std::vector<LogEntry>& entries) {
+  std::string text;
+  for (const LogEntry& entry : entries) encode(entry, text);
+  const std::lock_guard lock(mutex_);
+  for (const LogEntry& entry : entries) note_end(entry);
+  write(text);
   if (size_ < limits_.part) return;
   try {
     open_part(begin_ + size_);
   } catch (const Error&) {  // no more files, say: this part then grows
     return;
   }
+  if (size_ == 0) write_marks();
   drop_old_parts();
 }
 
-std::uint64_t JobLog::source_end(std::uint64_t attempt) const {
-  const auto parts = parts_of(path_);
-  // The newest part that has any of it has its end.
-  for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
-    std::uint64_t end = 0;
-    std::uint64_t offset = 0;
-    for (LogPage page = read_part(part->second, 0, std::nullopt, 1 << 20);
-         page.next_offset != offset;
-         page = read_part(part->second, offset, std::nullopt, 1 << 20)) {
-      for (const LogEntry& entry : page.entries) {
-        if (entry.attempt == attempt) end = std::max(end, entry.source);
-      }
-      offset = page.next_offset;
-    }
-    if (end > 0) return end;
-  }
-  return 0;
+SourceEnds JobLog::source_ends(std::uint64_t attempt) const {
+  const std::lock_guard lock(mutex_);
+  return attempt == attempt_ ? ends_ : SourceEnds{};
 }
 
 LogPage read_log(const std::filesystem::path& file, std::uint64_t offset, std::optional<int> rank,

@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "coordinator/process.h"
+#include "launch/rank_output.h"
 
 namespace musher {
 
@@ -17,11 +19,17 @@ struct LogEntry {
   int rank = -1;             ///< -1: the coordinator or mpirun
   bool error = false;        ///< from stderr
   std::string text;          ///< without its newline
-  /// Where it came from: bytes of the attempt's output up to and with this line; 0: from the
+  /// Where it came from: bytes of a file of the attempt up to and with this line; 0: from the
   /// coordinator itself. Lets a restarted coordinator go on where the log ends.
   std::uint64_t attempt = 0;
   std::uint64_t source = 0;
+  bool own = false;  ///< the file is the rank's own for that stream; otherwise it is mpirun's
+
+  RankStream stream() const { return own ? RankStream{rank, error} : RankStream{}; }
 };
+
+/// How much of each file of an attempt is in the log; mpirun's own is RankStream{}.
+using SourceEnds = std::map<RankStream, std::uint64_t>;
 
 /// How large a job's log may become, in bytes.
 struct LogLimits {
@@ -30,10 +38,13 @@ struct LogLimits {
 };
 
 /// The log of one job, appended to over all attempts and coordinators: lines
-/// `<time_ms> <attempt> <source> <rank> <o|e> <text>\n`. It is in parts: `log`, and `log.<offset>`
-/// for each that begins that many bytes into the whole. Where it grows beyond its limit the oldest
-/// part but the first goes: how a job began and how it ends is what people look for. Offsets stay
-/// what they are. Thread-safe.
+/// `<time_ms> <attempt> <source> <rank> <kind> <text>\n`, with the kind o or e for stdout or stderr
+/// from a rank's own file, O or E through mpirun, or of the coordinator. It is in parts: `log`, and
+/// `log.<offset>` for each that begins that many bytes into the whole. Where it grows beyond its
+/// limit the oldest part but the first goes: how a job began and how it ends is what people look
+/// for. Offsets stay what they are. A part but the first begins with marks, lines of the kinds s
+/// (stdout), t (stderr) and m (mpirun): how much of each file is in the parts before. No reader is
+/// shown those. Thread-safe.
 class JobLog {
  public:
   /// `file` is the first part's. Opens or creates; a line that a crash left unfinished is cut off.
@@ -42,19 +53,25 @@ class JobLog {
 
   void append(const std::vector<LogEntry>& entries);
 
-  /// How much of an attempt's output is in the log already.
-  std::uint64_t source_end(std::uint64_t attempt) const;
+  /// What of an attempt is in the log already.
+  SourceEnds source_ends(std::uint64_t attempt) const;
 
  private:
   void open_part(std::uint64_t begin);
+  void find_ends();
+  void note_end(const LogEntry& entry);
+  void write(const std::string& text);
+  void write_marks();
   void drop_old_parts();
 
   const std::filesystem::path path_;
   const LogLimits limits_;
-  std::mutex mutex_;
-  FileDescriptor file_;      // of the newest part
-  std::uint64_t begin_ = 0;  // where that begins
-  std::uint64_t size_ = 0;   // of that
+  mutable std::mutex mutex_;
+  std::uint64_t attempt_ = 0;  // the newest with lines in the log
+  SourceEnds ends_;            // of that
+  FileDescriptor file_;        // of the newest part
+  std::uint64_t begin_ = 0;    // where that begins
+  std::uint64_t size_ = 0;     // of that
 };
 
 struct LogPage {

@@ -97,6 +97,7 @@ std::vector<std::string> mpirun_argv(const MpirunOptions& options) {
   add({"-n", std::to_string(options.ranks), options.trainer});
   add({"--coordinator", options.coordinator, "--job-name", options.job});
   add({"--attempt", std::to_string(options.attempt), "--token-file", options.token_file});
+  if (!options.output_folder.empty()) add({"--output-folder", options.output_folder});
   add({"--threads", std::to_string(threads_per_rank(options.cores, options.ranks_per_host))});
   argv.insert(argv.end(), options.trainer_arguments.begin(), options.trainer_arguments.end());
   return argv;

@@ -22,6 +22,8 @@ struct MpirunOptions {
   std::string job;
   std::uint64_t attempt = 1;
   std::string token_file;
+  /// Where ranks write what they print (rank_output.h); empty: through mpirun.
+  std::string output_folder;
   /// Folder for what mpirun keeps while it runs, of this mpirun alone: it names a folder there by
   /// its pid, and fails where an earlier one with that pid was killed and left its own.
   std::string session_folder;

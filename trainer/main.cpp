@@ -18,6 +18,7 @@
 
 #include "common/error.h"
 #include "coordinator/embedded.h"
+#include "launch/rank_output.h"
 #include "rpc/tls.h"
 #include "storage/config.h"
 #include "trainer/client/coordinator_client.h"
@@ -201,6 +202,18 @@ End run(TrainerOptions options, const MpiRuntime& mpi, StopRequest& stop,
   return end;
 }
 
+/// Known before MPI is: what that prints belongs to the rank too.
+int rank_of(const TrainerOptions& options) {
+  if (options.newcomer >= 0) return options.newcomer;
+  const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  if (rank == nullptr) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        "--output-folder is for ranks that mpirun started: OMPI_COMM_WORLD_RANK is not set");
+  }
+  return std::atoi(rank);
+}
+
 /// A thread may be stuck in MPI for good, and static destructors would wait for it.
 [[noreturn]] void leave(int code) {
   std::cout.flush();
@@ -222,8 +235,13 @@ int main(int argc, char** argv) {
     StopRequest stop;
     const StopSignal signals(stop);
     const MetadataConfig metadata = MetadataConfig::from_environment();
+    std::optional<RankOutput> output;
     std::optional<TaggedOutput> tagged;
-    if (options->newcomer >= 0) tagged.emplace(options->newcomer);
+    if (!options->output_folder.empty()) {
+      output.emplace(options->output_folder, rank_of(*options));
+    } else if (options->newcomer >= 0) {
+      tagged.emplace(options->newcomer);
+    }
     MpiRuntime mpi;
     const End end = mpi.is_newcomer() ? run_newcomer(*options, mpi, stop, metadata)
                                       : run(*options, mpi, stop, metadata);

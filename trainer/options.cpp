@@ -48,6 +48,8 @@ std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const*
   add("attempt", po::value(&options.attempt)->value_name("N"), "number of the attempt");
   add("token-file", po::value(&options.token_file)->value_name("FILE"),
       "holds the attempt's token");
+  add("output-folder", po::value(&options.output_folder)->value_name("DIR"),
+      "write what this rank prints to DIR/rank-N.stdout and .stderr");
   add("device", po::value(&options.device)->value_name("auto|cpu|gpu"),
       "where to compute (default auto: a GPU if there is one)");
   add("threads", po::value(&options.threads)->value_name("N"),

@@ -14,6 +14,7 @@ struct TrainerOptions {
   std::string job_name;
   std::uint64_t attempt = 1;
   std::string token_file;
+  std::string output_folder;    ///< for what this rank prints; empty: stdout and stderr as they are
   std::string device = "auto";  ///< auto, cpu, gpu
   int threads = 0;              ///< for computing; 0: this host's cores shared among its ranks
   std::int64_t bucket_mib = 4;

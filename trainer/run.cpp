@@ -57,6 +57,9 @@ std::vector<std::string> newcomer_command(const TrainerOptions& options) {
                                       "--cache-limit",
                                       std::to_string(options.cache_limit)};
   if (!options.cache.empty()) command.insert(command.end(), {"--cache", options.cache});
+  if (!options.output_folder.empty()) {
+    command.insert(command.end(), {"--output-folder", options.output_folder});
+  }
   for (const std::string& fault : options.faults) {
     command.insert(command.end(), {"--inject-fault", fault});
   }

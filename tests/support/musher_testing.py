@@ -5,6 +5,7 @@ The build to test is ${MUSHER_BUILD}, by default build/.
 """
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -218,6 +219,14 @@ class MusherTest(unittest.TestCase):
     def children(self):
         """Processes below this test but for the S3 server's."""
         return {pid: command for pid, command in processes.descendants().items() if "weed" not in command}
+
+    def most_memory(self, pid):
+        """Bytes that a process has had so far; 0: it is gone."""
+        try:
+            found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+        except (FileNotFoundError, ProcessLookupError):
+            return 0
+        return int(found[1]) << 10 if found else 0
 
     def assert_nothing_runs(self, seconds=15):
         deadline = time.monotonic() + seconds

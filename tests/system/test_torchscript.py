@@ -3,7 +3,7 @@ import unittest
 
 import torch
 
-from musher_testing import BUCKET, MusherTest, make_images, make_job, metrics_of
+from musher_testing import BUCKET, LIMIT, MusherTest, make_images, make_job, metrics_of
 
 
 class Network(torch.nn.Module):
@@ -14,6 +14,18 @@ class Network(torch.nn.Module):
             torch.nn.Flatten(), torch.nn.Linear(8, classes))
 
     def forward(self, x):
+        return self.body(x)
+
+
+class Loud(Network):
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.text = "x" * 1_000_000
+
+    def forward(self, x):
+        for _ in range(16):
+            print(self.text)
+        print("a batch of", x.size(0))
         return self.body(x)
 
 
@@ -41,6 +53,30 @@ class TorchScript(MusherTest):
         before = dict(self.network.named_parameters())
         self.assertTrue(any(not torch.equal(parameter, before[name]) for name, parameter in trained.named_parameters()))
         self.assertIn("body.1.running_mean", dict(trained.named_buffers()))
+
+    def test_what_a_model_prints_fills_no_memory_and_its_end_is_in_the_log(self):
+        torch.jit.script(Loud(3)).save(str(self.folder / "loud.pt"))
+        daemon = self.start_daemon()
+        before = self.most_memory(daemon.pid)
+        job = make_job("loud", f"s3://{BUCKET}/train", f"s3://{BUCKET}/jobs", model=f"file://{self.folder}/loud.pt", epochs=4)
+        waiting = self.start_musher("submit", self.write_job(job), "--wait")
+        find = lambda: [pid for pid, command in self.children().items() if "--with-ft" in command]
+        mpirun = self.wait_until(find, 60, "mpirun")[0]
+        most = 0
+
+        def over():
+            nonlocal most
+            most = max(most, self.most_memory(mpirun))
+            return self.most_memory(mpirun) == 0
+
+        self.wait_until(over, LIMIT, "mpirun ends")
+        self.assertEqual(waiting.wait(timeout=60), 0, waiting.stderr_path.read_text())
+        # 4 epochs of 4 steps on 2 ranks, 16 MB each: 512 MB.
+        self.assertLess(most, 128 << 20)
+        self.assertLess(self.most_memory(daemon.pid) - before, 96 << 20)
+        for rank in (0, 1):
+            lines = self.musher("logs", "loud", "--rank", rank, code=0).stdout.splitlines()
+            self.assertRegex("\n".join(line[-60:] for line in lines[-3:]), r"a batch of \d+")
 
     def test_a_file_that_is_no_torchscript_is_one_clear_line(self):
         self.s3.client().put_object(Bucket=BUCKET, Key="models/text.pt", Body=b"not a model")

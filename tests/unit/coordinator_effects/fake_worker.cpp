@@ -21,6 +21,7 @@
 #include "common/checksum.h"
 #include "common/error.h"
 #include "fake_group.h"
+#include "launch/rank_output.h"
 #include "storage/object_store.h"
 #include "trainer/client/coordinator_client.h"
 
@@ -90,10 +91,13 @@ void write_slice(CoordinatorClient& client, const Membership& membership,
                        soon());
 }
 
-/// FAKE_FLOOD=BYTES: rank 0 prints as many, in lines, as fast as it can.
-void flood(int rank) {
+/// FAKE_FLOOD=BYTES: rank 0 prints as many, in lines, as fast as it can; in the epoch
+/// FAKE_FLOOD_EPOCH, or the first.
+void flood(int rank, std::uint64_t epoch) {
   const char* bytes = std::getenv("FAKE_FLOOD");
+  const char* when = std::getenv("FAKE_FLOOD_EPOCH");
   if (bytes == nullptr || rank != 0) return;
+  if (epoch != static_cast<std::uint64_t>(when == nullptr ? 0 : std::atoi(when))) return;
   const std::string line = std::string(99, 'x') + "\n";
   for (long long left = std::atoll(bytes); left > 0; left -= static_cast<long long>(line.size())) {
     std::cout << line;
@@ -171,7 +175,7 @@ Outcome train(CoordinatorClient& client, const RankIdentity& identity, const Mem
   }
   for (std::uint64_t epoch = step; epoch < epochs; ++epoch) {
     misbehave(identity, epoch);
-    if (epoch == 0) flood(identity.rank);
+    flood(identity.rank, epoch);
     client.progress({Phase::kTraining, step, epochs, epoch, 100, 0.5, 0.01});
     const EpochAssignment assignment = client.assignment("train", epoch, soon());
     const Digest own = read_epoch(client, assignment, epoch);
@@ -255,6 +259,10 @@ int main(int argc, char** argv) {
       newcomer ? std::stoi(given["--newcomer"]) : std::atoi(std::getenv("OMPI_COMM_WORLD_RANK")),
       std::atoi(std::getenv("OMPI_COMM_WORLD_SIZE")), first_line(given["--token-file"])};
   try {
+    std::optional<RankOutput> output;
+    if (std::getenv("FAKE_THROUGH_MPIRUN") == nullptr) {
+      output.emplace(given["--output-folder"], identity.rank);
+    }
     return run(identity, given["--coordinator"], newcomer, {argv, argv + argc});
   } catch (const std::exception& error) {
     std::cerr << "fake worker: " << error.what() << std::endl;

@@ -64,8 +64,8 @@ TEST_F(JobLogTest, ALineThatACrashCutOffIsGoneAndTheNextIsWhole) {
   const LogPage page = read_log(file(), 0, std::nullopt);
   ASSERT_EQ(page.entries.size(), 2u);
   EXPECT_EQ(page.entries[1].text, "after");
-  EXPECT_EQ(log.source_end(2), 30u);
-  EXPECT_EQ(log.source_end(1), 0u) << "another attempt";
+  EXPECT_EQ(log.source_ends(2), (SourceEnds{{RankStream{}, 30}}));
+  EXPECT_TRUE(log.source_ends(1).empty()) << "another attempt";
 }
 
 TEST_F(JobLogTest, NoFileIsAnEmptyPage) {
@@ -94,7 +94,7 @@ TEST_F(JobLogTest, AReaderGoesThroughThePartsAndFindsEveryLineOnce) {
       log.append({line(0, written.back(), static_cast<std::uint64_t>(i + 1))});
       if (i == 49) middle = read_log(file(), 0, std::nullopt, 1 << 20).next_offset;
     }
-    EXPECT_EQ(log.source_end(2), 100u);
+    EXPECT_EQ(log.source_ends(2), (SourceEnds{{RankStream{}, 100}}));
   }
   EXPECT_EQ(read_all(file()), written);
   EXPECT_LE(std::filesystem::file_size(file()), 400u) << "it was rotated";
@@ -104,7 +104,41 @@ TEST_F(JobLogTest, AReaderGoesThroughThePartsAndFindsEveryLineOnce) {
   JobLog again(file(), {300, 1 << 20});
   again.append({line(0, "more")});
   EXPECT_EQ(read_all(file()).back(), "more");
-  EXPECT_EQ(again.source_end(2), 100u);
+  EXPECT_EQ(again.source_ends(2), (SourceEnds{{RankStream{}, 100}}));
+}
+
+/// Or a coordinator that is started again would write the lines of a rank that has long been silent
+/// once more.
+TEST_F(JobLogTest, HowFarEachFileIsInTheLogIsKnownWhenTheLinesThatSaidSoAreGone) {
+  LogEntry quiet = line(3, "one line, long ago", 17);
+  quiet.own = quiet.error = true;
+  {
+    JobLog log(file(), {300, 1000});
+    log.append({line(0, "the beginning", 5)});
+    for (int i = 0; i < 20; ++i) log.append({line(0, "before", 6)});
+    log.append({quiet});
+    for (std::uint64_t i = 0; i < 1000; ++i) {
+      LogEntry loud = line(0, "a flood", i + 1);
+      loud.own = true;
+      log.append({loud});
+    }
+  }
+  const std::vector<std::string> read = read_all(file());
+  EXPECT_EQ(std::count(read.begin(), read.end(), quiet.text), 0) << "it is gone from the log";
+  EXPECT_EQ(std::count(read.begin(), read.end(), ""), 0) << "marks are not shown";
+  const SourceEnds known{{RankStream{}, 6}, {{0, false}, 1000}, {{3, true}, 17}};
+  EXPECT_EQ(JobLog(file(), {300, 1000}).source_ends(2), known);
+  // A crash may come between the making of a part and its marks.
+  std::uint64_t end = 0;
+  for (const auto& part : std::filesystem::directory_iterator(folder_.path())) {
+    const std::string name = part.path().filename();
+    if (name != "log")
+      end = std::max<std::uint64_t>(end, std::stoull(name.substr(4)) + part.file_size());
+  }
+  std::ofstream(file().string() + "." + std::to_string(end));
+  EXPECT_EQ(JobLog(file(), {300, 1000}).source_ends(2), known);
+  EXPECT_GT(std::filesystem::file_size(file().string() + "." + std::to_string(end)), 0U);
+  EXPECT_EQ(JobLog(file(), {300, 1000}).source_ends(2), known);
 }
 
 TEST_F(JobLogTest, ALogThatBecomesTooLargeKeepsItsBeginningAndItsEnd) {

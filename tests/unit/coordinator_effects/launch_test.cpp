@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "launch/mpirun.h"
 #include "launch/mpirun_output.h"
+#include "launch/rank_output.h"
 
 namespace musher {
 namespace {
@@ -57,6 +58,18 @@ TEST(Mpirun, HostfilesAreReadAsOpenMpiReadsThem) {
   const std::vector<std::pair<std::string, int>> expected{{"h1", 4}, {"h2", 1}};
   EXPECT_EQ(hosts, expected);
   EXPECT_THROW(parse_hostfile("h1 slots=four\n"), Error);
+}
+
+TEST(RankFiles, NamesAreReadAsTheyAreWrittenAndNoOthers) {
+  for (const RankStream stream : {RankStream{0, false}, RankStream{1234, true}}) {
+    EXPECT_EQ(parse_rank_file_name(rank_file_name(stream)), stream);
+  }
+  EXPECT_EQ(rank_file_name({3, true}), "rank-3.stderr");
+  for (const char* name :
+       {"", "output", "token", "rank-.stdout", "rank--1.stdout", "rank-1.stdout2", "rank-1x.stderr",
+        "rank-3", "stdout", "rank-99999999999.stdout"}) {
+    EXPECT_FALSE(parse_rank_file_name(name)) << name;
+  }
 }
 
 // The lines are Open MPI 5.0.11's own.

@@ -116,24 +116,64 @@ class Life(CoordinatorTest):
         self.assertEqual(follow.wait(timeout=60), 0)
         self.assertIn("Completed", follow.stdout_path.read_text().splitlines()[-1])
 
-    def test_a_flood_of_output_fills_neither_the_coordinators_memory_nor_the_disk(self):
-        size = int(os.environ.get("MUSHER_TEST_FLOOD", 240 << 20))
+    def on_disk(self, job, pattern="*"):
+        return sum(path.stat().st_blocks * 512 for path in (self.folder / "state/jobs" / job).rglob(pattern))
+
+    def test_a_flood_of_output_fills_neither_memory_nor_disk(self):
+        size = int(os.environ.get("MUSHER_TEST_FLOOD", 1 << 30))
         daemon = self.serve()
-        memory = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{daemon.pid}/status").read_text())[1]) << 10
-        before = memory()
+        before = self.most_memory(daemon.pid)
         begin = time.monotonic()
-        self.submit("flood", environment={"FAKE_FLOOD": size}, epochs=1)
+        self.submit_held("flood", environment={"FAKE_FLOOD": size, "FAKE_FLOOD_EPOCH": 1}, epochs=2)
+        mpirun = [pid for pid, command in self.children().items() if "--with-ft" in command]
+        self.assertEqual(len(mpirun), 1, self.children())
+        launcher = disk = 0
+        self.gate.touch()
+
+        def over():
+            nonlocal launcher, disk
+            launcher = max(launcher, self.most_memory(mpirun[0]))
+            disk = max(disk, self.on_disk("flood"))
+            return self.most_memory(mpirun[0]) == 0
+
+        self.wait_until(over, 120, "mpirun is gone")
         self.finished("flood", "Completed")
-        seconds = time.monotonic() - begin
-        on_disk = sum(path.stat().st_blocks * 512 for path in (self.folder / "state/jobs/flood").rglob("*"))
-        print(f"{size >> 20} MiB of output in {seconds:.1f} s: {memory() - before >> 20} MiB more memory, {on_disk >> 20} MiB on disk",
-              file=sys.stderr)
-        self.assertLess(memory() - before, 64 << 20)
-        self.assertLess(on_disk, 320 << 20)
+        more = self.most_memory(daemon.pid) - before
+        print(f"{size >> 20} MiB of output in {time.monotonic() - begin:.1f} s: the coordinator took {more >> 20} MiB more memory, "
+              f"mpirun {launcher >> 20} MiB in all, the disk {disk >> 20} MiB", file=sys.stderr)
+        self.assertLess(more, 64 << 20)
+        self.assertLess(launcher, 128 << 20)
+        self.assertLess(disk, 640 << 20, "the log, and what is not in it yet")
+        self.assertLess(self.on_disk("flood"), 320 << 20)
         log = self.musher("logs", "flood", code=0).stdout.splitlines()
         self.assertIn("joined as", "".join(log[:10]), "its beginning is kept")
         self.assertIn("the last of the flood", "".join(log[-10:]))
-        self.assertEqual(sum("bytes of the log are gone" in line for line in log), 1)
+
+    def test_a_flood_while_the_coordinator_is_away(self):
+        size = 256 << 20
+        daemon = self.serve()
+        self.submit_held("alone", environment={"FAKE_FLOOD": size, "FAKE_FLOOD_EPOCH": 1}, epochs=2)
+        daemon.kill()
+        daemon.wait(timeout=10)
+        self.gate.touch()
+        out = self.folder / "state/jobs/alone/attempt-1/rank-0.stdout"
+        self.wait_until(lambda: out.stat().st_size >= size, 60, "the flood")
+        self.wait_until(lambda: self.on_disk("alone", "rank-*") < 72 << 20, 30, "the rank frees what nobody reads")
+        self.restart(self.address)
+        self.finished("alone", "Completed")
+        log = self.musher("logs", "alone").stdout
+        self.assertEqual(log.count("joined as 0 of 2"), 1, "no line twice")
+        self.assertEqual(log.count("the last of the flood"), 1)
+        gone = re.findall(r" 0 (\d+) bytes that this rank printed are gone", log)
+        self.assertEqual(len(gone), 1, log[:2000])
+        read = log.count("x" * 99 + "\n") * 100
+        self.assertAlmostEqual(int(gone[0]) + read, size, delta=1000, msg="every byte was read or is said to be gone")
+
+    def test_a_worker_whose_output_comes_through_mpirun(self):
+        self.serve()
+        self.submit("old", environment={"FAKE_THROUGH_MPIRUN": 1, "FAKE_EXIT": 0})
+        self.assertIn("out of luck", self.finished("old", "Failed")["FailureReason"])
+        self.assertIn("joined as 1 of 2", self.musher("logs", "old", "--rank", 1).stdout)
 
     def test_list_filters(self):
         self.serve()
