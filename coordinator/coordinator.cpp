@@ -284,7 +284,9 @@ v1::JobProgress Coordinator::progress(const std::string& name, std::size_t first
   v1::JobProgress progress;
   *progress.mutable_job() = musher::describe(record, wall_now());
   *progress.mutable_tags() = record.request.tags();
-  progress.set_over(record.state.over());
+  const auto publishing = publishing_.find(name);
+  progress.set_over(record.state.over() &&
+                    (publishing == publishing_.end() || publishing->second.expired()));
   progress.set_ranks(record.state.ranks);
   progress.set_attempt(record.state.attempt);
   v1::ReportRequest latest;

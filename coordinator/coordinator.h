@@ -28,6 +28,8 @@
 
 namespace musher {
 
+struct ReportContents;
+
 struct CoordinatorOptions {
   std::filesystem::path state;  ///< folder of the store, the jobs' logs and manifests
   StorageConfig storage;
@@ -99,6 +101,8 @@ class Coordinator {
   /// `only`: those of one name; empty: all.
   void metrics(const std::string& name, const std::string& only,
                const std::function<bool(const v1::MetricsChunk&)>& take);
+  /// One page of HTML, of a job in whatever state.
+  std::string report(const std::string& name);
   v1::ListTrainingJobsResponse list(const v1::ListTrainingJobsRequest& request);
   void stop(const std::string& name);
   /// SIGKILL now: the second Ctrl-C.
@@ -192,6 +196,11 @@ class Coordinator {
   void settle_attempt(const JobPtr& job);
   void kill_attempt(const JobPtr& job);
 
+  // coordinator_report.cpp
+  ReportContents report_contents(const std::string& name);  // (free)
+  void publish(const JobPtr& job);
+  void publish_now(const std::string& name, const Uri& output);  // (free)
+
   // coordinator_ranks.cpp
   Standing stand(const v1::RankId& id, const char* call, JobPtr& job);
   JobPtr current(const v1::RankId& id, const char* call);
@@ -268,6 +277,8 @@ class Coordinator {
   /// Threads that have ended or soon will; joined by the event thread, without the lock.
   std::vector<std::shared_ptr<void>> retired_;
   std::vector<Helper> helpers_;
+  /// Jobs that are over and whose report is being written → how long who follows them waits for it.
+  std::map<std::string, Deadline> publishing_;
   Thread events_;
 };
 

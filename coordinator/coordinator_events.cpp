@@ -122,6 +122,7 @@ void Coordinator::perform(const JobPtr& job, const Action& action) {
                                 job->state().failure.empty() ? "" : ": ", job->state().failure));
       logger_->info("job {}: over, {}", job->name(),
                     v1::TrainingJobStatus::Value_Name(job->state().status));
+      publish(job);
       retired_.push_back(job);
       jobs_.erase(job->name());
       schedule_wanted_ = true;

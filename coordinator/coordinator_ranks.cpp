@@ -129,6 +129,7 @@ void Coordinator::take_report(const JobPtr& job, const v1::ReportRequest& reques
   if (!request.metrics().empty()) {
     store_.add_metrics(job->name(), {request.metrics().begin(), request.metrics().end()});
     for (const auto& metric : request.metrics()) {
+      if (metric.name().ends_with("_seconds")) continue;  // parts of a step: for the report
       log_line(job, fmt::format("epoch {} step {}: {} {:.6g}", metric.epoch() + 1, metric.step(),
                                 metric.name(), metric.value()));
     }

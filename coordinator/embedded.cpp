@@ -65,10 +65,7 @@ class EmbeddedCoordinator::Impl {
     }
   }
 
-  int exit_code() {
-    const v1::JobProgress progress = coordinator_.progress(name_);
-    return progress.over() ? exit_code_of(progress.job().training_job_status()) : 1;
-  }
+  int exit_code() { return exit_code_of(coordinator_.progress(name_).job().training_job_status()); }
 
   const std::string& address() const { return server_.address(); }
   const std::string& name() const { return name_; }

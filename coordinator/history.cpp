@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <fmt/format.h>
+#include <re2/re2.h>
 
 namespace musher {
 
@@ -42,6 +43,15 @@ Change change_between(const Generation& before, const Generation& now, const Job
     change.lost = true;
   }
   return change;
+}
+
+std::optional<std::uint64_t> recovery_step(const std::string& line) {
+  static const re2::RE2 kLine(
+      R"( went on with step (\d+) after [\d.]+ s| from step (\d+) on, training paused for )");
+  std::string failure;
+  std::string wish;
+  if (!re2::RE2::PartialMatch(line, kLine, &failure, &wish)) return std::nullopt;
+  return std::stoull(failure.empty() ? wish : failure);
 }
 
 std::string recovery_line(const Change& change, std::size_t ranks, const v1::Recovery& recovery) {

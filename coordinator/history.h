@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "coordinator/lifecycle.h"
@@ -18,5 +20,7 @@ Change change_between(const Generation& before, const Generation& now, const Job
 /// "…; 3 ranks went on with step 418 after 0.21 s, which was run again", or, where nothing had
 /// failed, "…: 4 ranks from step 530 on, training paused for 0.12 s".
 std::string recovery_line(const Change& change, std::size_t ranks, const v1::Recovery& recovery);
+/// The step in such a line; absent for any other line of a history.
+std::optional<std::uint64_t> recovery_step(const std::string& line);
 
 }  // namespace musher

@@ -107,6 +107,12 @@ GrpcStatus JobsService::Watch(ServerContext* context, const v1::WatchRequest* re
   });
 }
 
+GrpcStatus JobsService::ReportTrainingJob(ServerContext*,
+                                          const v1::ReportTrainingJobRequest* request,
+                                          v1::ReportTrainingJobResponse* reply) {
+  return guarded([&] { reply->set_html(coordinator_.report(request->training_job_name())); });
+}
+
 GrpcStatus JobsService::Metrics(ServerContext*, const v1::MetricsRequest* request,
                                 grpc::ServerWriter<v1::MetricsChunk>* writer) {
   return guarded([&] {

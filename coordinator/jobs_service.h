@@ -35,6 +35,9 @@ class JobsService final : public v1::Jobs::Service {
                      v1::QueueReply* reply) override;
   grpc::Status Watch(grpc::ServerContext* context, const v1::WatchRequest* request,
                      grpc::ServerWriter<v1::JobProgress>* writer) override;
+  grpc::Status ReportTrainingJob(grpc::ServerContext* context,
+                                 const v1::ReportTrainingJobRequest* request,
+                                 v1::ReportTrainingJobResponse* reply) override;
   grpc::Status Metrics(grpc::ServerContext* context, const v1::MetricsRequest* request,
                        grpc::ServerWriter<v1::MetricsChunk>* writer) override;
   grpc::Status Logs(grpc::ServerContext* context, const v1::LogsRequest* request,

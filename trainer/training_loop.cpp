@@ -50,7 +50,10 @@ LoopEnd TrainingLoop::run(const LoopGeneration& generation) {
   progress_.step = state_.step;
   report(Phase::kTraining);
   // Or a job of a few steps would never be seen in training.
-  if (!std::exchange(told_, true)) parts_.client.flush(deadline());
+  if (!std::exchange(told_, true)) {
+    parts_.client.flush(deadline());
+    epoch_started_ = Clock::now();
+  }
   while (true) {
     if (state_.closed_epochs < state_.step / parts_.steps_per_epoch) close_epoch(generation);
     stopping_ |= sum_.stop > 0 && !over();
@@ -108,6 +111,7 @@ void TrainingLoop::run_step(const LoopGeneration& generation) {
     const DuringActivity waiting(&parts_.activity, Activity::kWaitingForData);
     return generation.input.next(deadline());
   }();
+  data_seconds_ += seconds_since(started);
   const StepVector mine = votes(batch, generation);
   const StepRates rates = step_rates(hyper(), state_.step, parts_.steps_per_epoch);
   buffers_.take();
@@ -139,6 +143,7 @@ void TrainingLoop::take_in(const Batch& batch, const StepVector& sum) {
   state_.tally.loss_sum += sum.loss_sum;
   state_.tally.correct += static_cast<std::uint64_t>(sum.correct);
   epoch_samples_ += sum.digest.samples;
+  ++epoch_steps_;
   undecodable_keys_.insert(undecodable_keys_.end(), batch.undecodable_keys.begin(),
                            batch.undecodable_keys.end());
 
@@ -169,6 +174,7 @@ void TrainingLoop::close_epoch(const LoopGeneration& generation) {
   metrics_ = {{"train:loss", tally.loss_sum / samples, state_.step, epoch},
               {"train:accuracy", static_cast<double>(tally.correct) / samples, state_.step, epoch},
               {"train:samples_per_second", progress_.samples_per_second, state_.step, epoch}};
+  if (leads_) tell_step_times(epoch);
   if (generation.validation != nullptr) validate(generation, epoch);
   note_metric(epoch);
 
@@ -181,6 +187,25 @@ void TrainingLoop::close_epoch(const LoopGeneration& generation) {
   ++state_.closed_epochs;
   epoch_started_ = Clock::now();
   epoch_samples_ = 0;
+  epoch_steps_ = 0;
+  times_before_ = parts_.step.times();
+  data_seconds_ = 0;
+}
+
+/// Where the time of this epoch's steps went: means over those that this process ran.
+void TrainingLoop::tell_step_times(std::uint64_t epoch) {
+  if (epoch_steps_ == 0) return;
+  const StepTimes& now = parts_.step.times();
+  const auto tell = [&](const char* name, double seconds) {
+    const double mean = seconds / static_cast<double>(epoch_steps_);
+    parts_.client.metric({name, mean, state_.step, epoch});
+  };
+  tell("train:step_seconds", seconds_since(epoch_started_));
+  tell("train:data_seconds", data_seconds_);
+  tell("train:forward_seconds", now.forward - times_before_.forward);
+  tell("train:backward_seconds", now.backward - times_before_.backward);
+  tell("train:reduce_seconds", now.reduce - times_before_.reduce);
+  tell("train:optimizer_seconds", now.optimizer - times_before_.optimizer);
 }
 
 void TrainingLoop::validate(const LoopGeneration& generation, std::uint64_t epoch) {

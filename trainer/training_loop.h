@@ -100,6 +100,7 @@ class TrainingLoop {
   void close_epoch(const LoopGeneration& generation);
   void validate(const LoopGeneration& generation, std::uint64_t epoch);
   void save_if_due(const LoopGeneration& generation);
+  void tell_step_times(std::uint64_t epoch);
   void report(Phase phase);
   void tell_as_new_leader();
 
@@ -121,6 +122,9 @@ class TrainingLoop {
   Progress progress_;
   std::chrono::steady_clock::time_point epoch_started_;
   std::uint64_t epoch_samples_ = 0;  ///< since epoch_started_, for the rate
+  std::uint64_t epoch_steps_ = 0;    ///< likewise
+  StepTimes times_before_;           ///< the step's clock at epoch_started_
+  double data_seconds_ = 0;          ///< since epoch_started_, waited for
   std::optional<RecoveryDone> recovery_;
   std::chrono::steady_clock::time_point noticed_;
 };

@@ -36,6 +36,7 @@ extern const Command kStatus;
 extern const Command kWatch;
 extern const Command kLogs;
 extern const Command kMetrics;
+extern const Command kReport;
 extern const Command kQueue;
 extern const Command kResize;
 extern const Command kStop;

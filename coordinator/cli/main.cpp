@@ -11,9 +11,9 @@ namespace {
 
 using namespace musher::cli;
 
-constexpr std::array kCommands = {&kTrain,    &kServe,   &kSubmit, &kList,   &kStatus, &kWatch,
-                                  &kLogs,     &kMetrics, &kQueue,  &kResize, &kStop,   &kDelete,
-                                  &kValidate, &kCerts,   &kAccess, &kHosts};
+constexpr std::array kCommands = {&kTrain,  &kServe,    &kSubmit, &kList,  &kStatus, &kWatch,
+                                  &kLogs,   &kMetrics,  &kReport, &kQueue, &kResize, &kStop,
+                                  &kDelete, &kValidate, &kCerts,  &kAccess, &kHosts};
 
 void print_help(std::ostream& out) {
   out << "musher COMMAND …\n\nTrains models on many machines.\n\n";

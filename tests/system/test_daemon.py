@@ -39,7 +39,13 @@ class Daemon(MusherTest):
         for field in ("CreationTime", "TrainingStartTime", "TrainingEndTime", "LastModifiedTime", "TrainingJobArn"):
             self.assertIn(field, description)
         self.assertTrue(self.weights(description))
-        self.assertEqual(self.keys("jobs/"), ["jobs/first/output/model.tar.gz"], "nothing half-written beside it")
+        keys = self.keys("jobs/")
+        self.assertEqual(keys[:2], ["jobs/first/output/model.tar.gz", "jobs/first/output/report.html"])
+        self.assertRegex(" ".join(keys[2:]), r"^jobs/first/output/tensorboard/events\.out\.tfevents\.\d{10}\.musher$",
+                         "nothing half-written beside them")
+        page = self.s3.client().get_object(Bucket=BUCKET, Key=keys[1])["Body"].read().decode()
+        for part in ("forward", "backward", "all-reduce", "optimizer", "waiting for data"):
+            self.assertIn(f"<title>{part}: ", page)
 
         listed = json.loads(self.musher("list", "--json", code=0).stdout)
         self.assertEqual([one["TrainingJobName"] for one in listed["TrainingJobSummaries"]], ["first"])

@@ -136,6 +136,15 @@ void report_epoch(CoordinatorClient& client, const EpochAssignment& assignment, 
   }
   client.epoch(result);
   client.metric({"train:loss", 1.0 / static_cast<double>(epoch + 1), step, epoch});
+  for (const auto& [name, seconds] :
+       std::map<std::string, double>{{"train:step_seconds", 0.1},
+                                     {"train:data_seconds", 0.01},
+                                     {"train:forward_seconds", 0.03},
+                                     {"train:backward_seconds", 0.04},
+                                     {"train:reduce_seconds", 0.01},
+                                     {"train:optimizer_seconds", 0.005}}) {
+    client.metric({name, seconds, step, epoch});
+  }
 }
 
 bool gate_is_open() {
