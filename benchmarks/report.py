@@ -71,7 +71,7 @@ def allreduce_section(rounds):
 
 # What other scripts than benchmarks/run put on the page.
 RECOVERY, CHECKPOINTS, RESTART = "## A rank dies", "## Checkpoints", "## A coordinator comes back"
-DAY = "## A day of 10,000 jobs"
+DAY, WORKERS, LIST = "## A day of 10,000 jobs", "## 1,000 ranks", "## 100,000 jobs"
 MANIFEST = "## A manifest of 10 million images"
 
 
@@ -87,7 +87,8 @@ def find_section(text, heading):
 def kept_sections(path):
     """Those of other scripts, as a list of parts."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    found = [find_section(text, heading) for heading in (RECOVERY, CHECKPOINTS, RESTART, DAY, MANIFEST)]
+    headings = (RECOVERY, CHECKPOINTS, RESTART, DAY, MANIFEST, WORKERS, LIST)
+    found = [find_section(text, heading) for heading in headings]
     return [text[place[0]:place[1]].rstrip() + "\n" for place in found if place]
 
 

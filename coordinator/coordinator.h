@@ -205,7 +205,8 @@ class Coordinator {
   Standing stand(const v1::RankId& id, const char* call, JobPtr& job);
   JobPtr current(const v1::RankId& id, const char* call);
   void take_join(const JobPtr& job, const v1::JoinRequest& request);
-  v1::JoinReply join_reply(const JobPtr& job);
+  v1::JoinReply join_reply(const JobPtr& job, int rank);
+  double heartbeat_of(const ActiveJob& job, int rank) const;
   void take_signs(const JobPtr& job, const v1::ReportRequest& request);
   void give_directives(const JobPtr& job, int rank, v1::ReportReply& reply);
   void take_report(const JobPtr& job, const v1::ReportRequest& request);

@@ -10,6 +10,8 @@ namespace musher {
 
 namespace {
 
+constexpr double kReportsASecond = 200;  // of a job, but for its leader's
+
 Caller caller_of(const v1::RankId& id) {
   return {id.attempt(), id.generation(), id.rank(), id.token()};
 }
@@ -56,7 +58,7 @@ v1::JoinReply Coordinator::join(const v1::JoinRequest& request, Deadline deadlin
   RankLife& life = job->ranks[id.rank()];
   life.heard = Deadline::Clock::now();
   life.joined = true;
-  v1::JoinReply reply = join_reply(job);
+  v1::JoinReply reply = join_reply(job, id.rank());
   // The others train already: their state comes to a newcomer from one of them.
   if (request.newcomer()) reply.clear_resume_candidates();
   return reply;
@@ -92,7 +94,20 @@ void Coordinator::take_join(const JobPtr& job, const v1::JoinRequest& request) {
   job->ranks[id.rank()].process = process_of(*job, member);
 }
 
-v1::JoinReply Coordinator::join_reply(const JobPtr& job) {
+/// The ranks of a large job report less often, so that together they cost no more than those of a
+/// small one; the leader, who tells how the job stands, does not.
+double Coordinator::heartbeat_of(const ActiveJob& job, int rank) const {
+  double seconds = options_.heartbeat_seconds;
+  const auto& generation = job.membership->generation;
+  if (generation && rank != leader_of(generation)) {
+    const double ranks = static_cast<double>(generation->members.size());
+    seconds = std::max(seconds, ranks / kReportsASecond);
+  }
+  const double timeout = static_cast<double>(job.job.hyperparameters.heartbeat_timeout_seconds);
+  return std::min(seconds, timeout / 4);
+}
+
+v1::JoinReply Coordinator::join_reply(const JobPtr& job, int rank) {
   const Generation& generation = *job->membership->generation;
   v1::JoinReply reply;
   *reply.mutable_job() = job->record.request;
@@ -109,8 +124,7 @@ v1::JoinReply Coordinator::join_reply(const JobPtr& job) {
   for (const std::string& uri : job->resume_candidates) reply.add_resume_candidates(uri);
   reply.set_s3_endpoint(options_.storage.s3_endpoint);
   reply.set_s3_region(options_.storage.s3_region);
-  const double timeout = static_cast<double>(job->job.hyperparameters.heartbeat_timeout_seconds);
-  reply.set_heartbeat_seconds(std::min(options_.heartbeat_seconds, timeout / 4));
+  reply.set_heartbeat_seconds(heartbeat_of(*job, rank));
   return reply;
 }
 

@@ -89,6 +89,7 @@ void Coordinator::give_directives(const JobPtr& job, int rank, v1::ReportReply& 
   reply.set_stop(job->stop);
   reply.set_failure(job->failure);
   if (!job->membership || reply.later()) return;
+  reply.set_heartbeat_seconds(heartbeat_of(*job, rank));
   reply.set_regroup(job->regroup_asked.has_value());
   reply.set_leave(job->leaving.contains(rank));
   if (rank != leader_of(job->membership->generation)) return;

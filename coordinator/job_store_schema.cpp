@@ -196,9 +196,20 @@ ALTER TABLE jobs ADD COLUMN submitter TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 )sql";
 
+// Listing reads nothing but an index, whichever way it sorts and filters: a row has the whole
+// request.
+constexpr const char* kVersion7 = R"sql(
+DROP INDEX jobs_created;
+CREATE INDEX jobs_created ON jobs (created, id, name, training_end, modified, status, secondary);
+CREATE INDEX jobs_name ON jobs (name, id, created, training_end, modified, status, secondary);
+CREATE INDEX jobs_status ON jobs (status, id, name, created, training_end, modified, secondary);
+CREATE INDEX jobs_status_created ON jobs (status, created, id, name, training_end, modified,
+                                          secondary);
+)sql";
+
 // Each takes the schema one version further.
-constexpr const char* kVersions[] = {kVersion1, kVersion2, kVersion3,
-                                     kVersion4, kVersion5, kVersion6};
+constexpr const char* kVersions[] = {kVersion1, kVersion2, kVersion3, kVersion4,
+                                     kVersion5, kVersion6, kVersion7};
 constexpr int kSchemaVersion = std::size(kVersions);
 
 std::filesystem::path made(const std::filesystem::path& folder) {
@@ -249,8 +260,10 @@ FolderLock::~FolderLock() {
 JobStore::Impl::Impl(const std::filesystem::path& folder)
     : lock(folder), database(folder / "jobs.sqlite") {
   sqlite::Transaction transaction(database);
-  sqlite::Statement statement = database.prepare("PRAGMA user_version");
-  const int version = statement.step() ? statement.small() : 0;
+  const int version = [&] {  // a statement that is not over yet would hold the tables
+    sqlite::Statement statement = database.prepare("PRAGMA user_version");
+    return statement.step() ? statement.small() : 0;
+  }();
   if (version > kSchemaVersion) {
     throw Error(
         ErrorCode::kFailedPrecondition,
@@ -261,7 +274,6 @@ JobStore::Impl::Impl(const std::filesystem::path& folder)
     for (int next = version; next < kSchemaVersion; ++next) database.execute(kVersions[next]);
     database.execute(fmt::format("PRAGMA user_version={}", kSchemaVersion));
   }
-  statement.run();
   transaction.commit();
 }
 

@@ -1,6 +1,7 @@
 #include "trainer/client/reporter.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "common/error.h"
@@ -204,6 +205,9 @@ bool Reporter::take(const v1::ReportRequest& sent, const v1::ReportReply& reply,
   directives_.checkpoint_now |= reply.checkpoint_now();
   directives_.leave |= reply.leave();
   directives_.start.assign(reply.start().begin(), reply.start().end());
+  if (reply.heartbeat_seconds() > 0) {
+    interval_ = milliseconds(std::lround(1000 * reply.heartbeat_seconds()));
+  }
   if (current) directives_.regroup |= reply.regroup();
   return true;
 }

@@ -65,6 +65,8 @@ constexpr const char* kBack[] = {
     "DROP INDEX jobs_client_token; ALTER TABLE jobs DROP COLUMN client_token;",
     "ALTER TABLE jobs DROP COLUMN max_pending;",
     "ALTER TABLE jobs DROP COLUMN submitter; ALTER TABLE jobs DROP COLUMN priority;",
+    "DROP INDEX jobs_created; DROP INDEX jobs_name; DROP INDEX jobs_status; "
+    "DROP INDEX jobs_status_created; CREATE INDEX jobs_created ON jobs (created, id);",
 };
 constexpr int kNewest = std::size(kBack) + 1;
 
