@@ -11,8 +11,8 @@ namespace {
 
 using namespace musher::cli;
 
-constexpr std::array kCommands = {&kTrain,  &kServe,    &kSubmit, &kList,  &kStatus, &kWatch,
-                                  &kLogs,   &kMetrics,  &kReport, &kQueue, &kResize, &kStop,
+constexpr std::array kCommands = {&kTrain,  &kServe,    &kSubmit, &kList,   &kStatus, &kWatch,
+                                  &kLogs,   &kMetrics,  &kReport, &kQueue,  &kResize, &kStop,
                                   &kDelete, &kValidate, &kCerts,  &kAccess, &kHosts};
 
 void print_help(std::ostream& out) {

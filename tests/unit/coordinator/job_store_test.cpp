@@ -338,8 +338,10 @@ TEST_F(JobStoreTest, ACheckpointIsItsSlicesUntilItIsCommitted) {
 
 TEST_F(JobStoreTest, ThreadsDoNotDisturbEachOther) {
   store_->create(job_named("a"));
+  constexpr int kThreads = 4;
   std::vector<Thread> threads;
-  for (int t = 0; t < 4; ++t) {
+  threads.reserve(kThreads);
+  for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back("store", [&, t] {
       const std::string name = "t" + std::to_string(t);
       store_->create(job_named(name));

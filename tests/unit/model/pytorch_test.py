@@ -281,7 +281,7 @@ class PyTorch(unittest.TestCase):
             self.assertEqual((entry.mtime, entry.uid, entry.gid, entry.mode), (0, 0, 0, 0o644))
         about = json.loads(files["musher.json"][1])
         self.assertEqual(about, {"format_version": 1, "model": "resnet18", "weights": "model.safetensors",
-                                 "input_shape": [1, 32, 32], "classes": 5})
+                                 "input_shape": [1, 32, 32], "classes": 5, "num_classes": 5, "head_widths": []})
         self.assertEqual(json.loads(files["classes.json"][1]), ["a class"] * 5)
         net = torchvision.models.resnet18(num_classes=5)
         net.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
