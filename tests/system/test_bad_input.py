@@ -1,4 +1,5 @@
 """Bad input: one clear line, the right exit code, nothing left behind."""
+import re
 import unittest
 
 from musher_testing import BUCKET, MusherTest, free_port, make_images, make_job
@@ -14,8 +15,9 @@ class BadInput(MusherTest):
     def job(self, **options):
         return make_job("bad", f"s3://{BUCKET}/train", f"s3://{BUCKET}/jobs", **options)
 
-    def refused(self, job, *pieces, code, arguments=(), environment=None):
-        """`musher train` ends with `code`; the last line of stderr holds all pieces; nothing is left."""
+    def refused(self, job, *pieces, code, arguments=(), environment=None, trained=False):
+        """`musher train` ends with `code`; the last line of stderr holds all pieces; nothing is left but, of a job that had
+        `trained`, its report."""
         before = self.keys()
         self.environment |= environment or {}
         done = self.musher("train", self.write_job(job), *arguments)
@@ -28,7 +30,9 @@ class BadInput(MusherTest):
         for word in ("terminate called", "Traceback", "core dumped", "what():"):
             self.assertNotIn(word, done.stderr + done.stdout)
         self.assert_nothing_runs()
-        self.assertEqual(self.keys(), before, "objects left behind")
+        reports = [key for key in self.keys() if re.search(r"/output/(report\.html|tensorboard/)", key)]
+        self.assertEqual(sorted(set(self.keys()) - set(reports)), sorted(before), "objects left behind")
+        self.assertEqual(bool(reports), trained)
         self.assertEqual(list(self.temporary.iterdir()), [], "files left behind")
         return done
 
@@ -97,7 +101,7 @@ class BadInput(MusherTest):
         image = (self.folder / "images" / "class1" / "004.png").read_bytes()
         for number in range(5):
             self.s3.client().put_object(Bucket=BUCKET, Key=f"train/class1/cut{number}.png", Body=image[:150])
-        self.refused(self.job(), "undecodable", code=1)
+        self.refused(self.job(), "undecodable", code=1, trained=True)
 
     def test_one_truncated_image_is_named_and_left_out(self):
         image = (self.folder / "images" / "class1" / "004.png").read_bytes()
