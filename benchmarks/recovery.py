@@ -65,7 +65,7 @@ class Bench(MusherTest):
             if not path.is_file() or path.suffix in (".db", ".sqlite") or "log" not in path.name:
                 continue
             for line in path.read_text(errors="replace").splitlines():
-                found = re.match(r"(\d+) \d+ \d+ -1 [oe] (.*)", line)
+                found = re.match(r"(\d+) \d+ \d+ -1 [oeOE] (.*)", line)
                 if found:
                     lines.append((int(found[1]) / 1000, found[2]))
         return sorted(lines)
