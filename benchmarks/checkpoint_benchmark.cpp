@@ -14,9 +14,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "common/random.h"
 #include "model/model.h"
 #include "storage/object_store.h"
+#include "synthetic_batch.h"
 #include "trainer/checkpoint.h"
 #include "trainer/collective/mpi.h"
 #include "trainer/memory.h"
@@ -39,21 +39,6 @@ Deadline soon() {
   return Deadline::after(std::chrono::seconds(120));
 }
 
-Batch random_batch(const Options& options, int rank) {
-  Batch batch;
-  batch.input_shape = options.shape;
-  Random random{static_cast<std::uint64_t>(rank)};
-  std::int64_t numbers = options.batch;
-  for (const std::int64_t extent : options.shape) numbers *= extent;
-  for (std::int64_t i = 0; i < numbers; ++i)
-    batch.inputs.push_back(static_cast<float>(random.uniform(-1, 1)));
-  for (std::int64_t i = 0; i < options.batch; ++i) {
-    batch.targets.push_back(static_cast<std::int64_t>(random.below(kClasses)));
-    batch.digest.add(random.next(), 0);
-  }
-  return batch;
-}
-
 /// One rank's training on one batch, again and again.
 class Rank {
  public:
@@ -61,7 +46,7 @@ class Rank {
       : collective_(collective),
         model_(make_model(
             {.name = options.model, .classes = kClasses, .input_shape = options.shape, .seed = 1})),
-        batch_(random_batch(options, collective.rank())) {
+        batch_(synthetic_batch(options.shape, options.batch, kClasses, collective.rank())) {
     Hyperparameters hyper;
     hyper.momentum = 0.9;
     const std::int64_t elements = FlatParameters::gradient_elements(*model_, StepVector::kElements);

@@ -15,8 +15,8 @@
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
 
-#include "common/random.h"
 #include "model/model.h"
+#include "synthetic_batch.h"
 #include "trainer/collective/mpi.h"
 #include "trainer/memory.h"
 #include "trainer/training_step.h"
@@ -67,22 +67,6 @@ double cpu_seconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-Batch random_batch(const Options& options, int rank) {
-  Batch batch;
-  batch.input_shape = options.shape;
-  Random random{static_cast<std::uint64_t>(rank)};
-  std::int64_t numbers = options.batch;
-  for (const std::int64_t extent : options.shape) numbers *= extent;
-  for (std::int64_t i = 0; i < numbers; ++i)
-    batch.inputs.push_back(static_cast<float>(random.uniform(-1, 1)));
-  for (std::int64_t i = 0; i < options.batch; ++i) {
-    batch.targets.push_back(
-        static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(options.classes))));
-    batch.digest.add(random.next(), 0);
-  }
-  return batch;
-}
-
 /// The number of every rank.
 std::vector<double> all_of(Collective& collective, double mine) {
   std::vector<double> all(static_cast<std::size_t>(collective.size()));
@@ -106,7 +90,7 @@ void run(const Options& options, Collective& collective) {
   step_options.gradient_memory = at::from_blob(memory.get(), {elements}, at::kFloat);
   TrainingStep step(*model, hyper, step_options);
 
-  Batch batch = random_batch(options, collective.rank());
+  Batch batch = synthetic_batch(options.shape, options.batch, options.classes, collective.rank());
   StepVector mine;
   mine.digest = batch.digest;
   double first_step = 0;
