@@ -15,11 +15,6 @@
 namespace musher {
 namespace {
 
-// How long an operation may take to end after its communicator was revoked: milliseconds, but for a
-// large message on its way to a stopped peer. Open MPI keeps that until the peer dies; it only
-// reads the buffer.
-constexpr std::chrono::seconds kLetGo{1};
-
 constexpr std::chrono::milliseconds kLookForDeaths{20};
 
 /// Waits for an operation; past the deadline cuts it off, and returns when nothing writes to its
@@ -34,7 +29,7 @@ void finish(std::future<void>& done, MpiGroup& group, std::string_view operation
   const auto reason = fmt::format("rank {} of {}: {} did not end by its deadline", group.rank(),
                                   group.size(), operation);
   group.fail(reason);
-  done.wait_for(kLetGo);
+  done.wait_for(MpiGroup::kLetGo);
   done = {};
   throw PeerFailure(reason);
 }
@@ -48,7 +43,7 @@ class MpiWork final : public Work {
     if (done_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) return;
     group_->fail(
         fmt::format("rank {} of {} gave up an all-reduce", group_->rank(), group_->size()));
-    done_.wait_for(kLetGo);
+    done_.wait_for(MpiGroup::kLetGo);
   }
   void wait(Deadline deadline) override { finish(done_, *group_, "all-reduce", deadline); }
 

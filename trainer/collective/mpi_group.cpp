@@ -1,6 +1,8 @@
 #include "trainer/collective/mpi_group.h"
 
 #include <algorithm>
+#include <cstring>
+#include <deque>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -8,13 +10,18 @@
 #include <sched.h>
 
 #include "common/error.h"
+#include "trainer/collective/mpi_messages.h"
 #include "trainer/collective/summation.h"
 
 namespace musher {
 namespace {
 
-// MPI counts in int; larger buffers go in pieces of this many elements.
-constexpr std::size_t kMostElements = std::size_t{1} << 30;
+/// Pieces of an all-reduce that are under way at a time: what one waits for the network, others
+/// use.
+constexpr std::size_t kPiecesUnderWay = 4;
+/// Pieces of a broadcast that its root may be ahead of the others. Its sends wait for nobody, and
+/// what comes too early takes memory.
+constexpr int kPiecesAhead = 16;
 
 void add_bfloat16(void* in, void* inout, int* count, MPI_Datatype*) {
   const void* const inputs[] = {in, inout};
@@ -74,12 +81,26 @@ bool all_have(MPI_Comm comm, bool mine) {
   return answer != 0;
 }
 
+/// The buffer in pieces that each fit one message.
 template <typename Step>
 void in_pieces(const Buffer& buffer, Step&& step) {
   auto* bytes = static_cast<std::byte*>(buffer.data);
-  for (std::size_t begin = 0; begin < buffer.count; begin += kMostElements) {
-    const auto count = static_cast<int>(std::min(kMostElements, buffer.count - begin));
+  const std::size_t most = kMostMessageBytes / size_of(buffer.dtype);
+  for (std::size_t begin = 0; begin < buffer.count; begin += most) {
+    const auto count = static_cast<int>(std::min(most, buffer.count - begin));
     step(bytes + begin * size_of(buffer.dtype), count);
+  }
+}
+
+/// Ends what is under way on a communicator that has failed, so that nothing writes to its buffers
+/// any more.
+void let_go(MPI_Comm comm, std::deque<MPI_Request>& requests) {
+  MPIX_Comm_revoke(comm);
+  const Deadline deadline = Deadline::after(MpiGroup::kLetGo);
+  for (MPI_Request& request : requests) {
+    for (int done = 0; done == 0 && request != MPI_REQUEST_NULL && !deadline.expired();) {
+      if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) break;
+    }
   }
 }
 
@@ -148,37 +169,44 @@ MpiGroup::~MpiGroup() {
 
 void MpiGroup::all_reduce(const Buffer& buffer) {
   run([&] {
-    if (!host_) return all_reduce_over_all(buffer);
+    if (!host_) return all_reduce_over(comm_, buffer);
     host_->all_reduce(buffer);
     if (!several_hosts_) return;
-    if (leaders_ != MPI_COMM_NULL) all_reduce_among_leaders(buffer);
+    if (leaders_ != MPI_COMM_NULL) all_reduce_over(leaders_, buffer);
     host_->share(buffer);
   });
 }
 
-void MpiGroup::all_reduce_over_all(const Buffer& buffer) {
-  in_pieces(buffer, [&](void* data, int count) {
-    const MPI_Datatype type = mpi_type(buffer.dtype);
-    check(MPI_Allreduce(MPI_IN_PLACE, data, count, type, sum_of(buffer.dtype), comm_),
-          "all-reduce");
-  });
+void MpiGroup::all_reduce_over(MPI_Comm comm, const Buffer& buffer) {
+  const MPI_Datatype type = mpi_type(buffer.dtype);
+  std::deque<MPI_Request> under_way;
+  try {
+    in_pieces(buffer, [&](void* data, int count) {
+      if (under_way.size() == kPiecesUnderWay) {
+        wait_for(under_way.front());
+        under_way.pop_front();
+      }
+      MPI_Request& request = under_way.emplace_back(MPI_REQUEST_NULL);
+      check(MPI_Iallreduce(MPI_IN_PLACE, data, count, type, sum_of(buffer.dtype), comm, &request),
+            "all-reduce");
+    });
+    for (MPI_Request& request : under_way) wait_for(request);
+  } catch (...) {
+    let_go(comm, under_way);
+    throw;
+  }
 }
 
 /// Polls, so that the death of a rank of this host, of which the other leaders know nothing, ends
 /// the wait for them.
-void MpiGroup::all_reduce_among_leaders(const Buffer& buffer) {
-  in_pieces(buffer, [&](void* data, int count) {
-    const MPI_Datatype type = mpi_type(buffer.dtype);
-    MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Iallreduce(MPI_IN_PLACE, data, count, type, sum_of(buffer.dtype), leaders_, &request),
-          "all-reduce");
-    for (int done = 0, polls = 1; done == 0; ++polls) {
-      check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "all-reduce");
-      if (done != 0 || polls % 256 != 0) continue;
-      if (const auto reason = host_->failure()) throw PeerFailure(*reason);
-      sched_yield();
-    }
-  });
+void MpiGroup::wait_for(MPI_Request& request) {
+  for (int done = 0, polls = 1; done == 0; ++polls) {
+    check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "all-reduce");
+    if (done != 0 || polls % 256 != 0) continue;
+    const auto reason = host_ ? host_->failure() : std::nullopt;
+    if (reason) throw PeerFailure(*reason);
+    sched_yield();
+  }
 }
 
 MPI_Op MpiGroup::sum_of(DType dtype) const {
@@ -188,17 +216,34 @@ MPI_Op MpiGroup::sum_of(DType dtype) const {
 
 void MpiGroup::broadcast(const Buffer& buffer, int root) {
   run([&] {
+    int piece = 0;
     in_pieces(buffer, [&](void* data, int count) {
+      if (++piece % kPiecesAhead == 0) check(MPI_Barrier(comm_), "broadcast");
       check(MPI_Bcast(data, count, mpi_type(buffer.dtype), root, comm_), "broadcast");
     });
   });
 }
 
+/// In parts of each rank's elements of which all ranks' together fit one message.
 void MpiGroup::all_gather(const Buffer& send, const Buffer& receive) {
-  const auto count = static_cast<int>(send.count);
+  const std::size_t size = size_of(send.dtype), ranks = static_cast<std::size_t>(size_);
+  const std::size_t most = std::max<std::size_t>(kMostMessageBytes / (size * ranks), 1);
   const MPI_Datatype type = mpi_type(send.dtype);
+  const auto* from = static_cast<const std::byte*>(send.data);
+  auto* to = static_cast<std::byte*>(receive.data);
+  std::vector<std::byte> parts;
   run([&] {
-    check(MPI_Allgather(send.data, count, type, receive.data, count, type, comm_), "all-gather");
+    for (std::size_t begin = 0; begin < send.count; begin += most) {
+      const std::size_t count = std::min(most, send.count - begin);
+      parts.resize(count * size * ranks);
+      const auto elements = static_cast<int>(count);
+      check(MPI_Allgather(from + begin * size, elements, type, parts.data(), elements, type, comm_),
+            "all-gather");
+      for (std::size_t rank = 0; rank < ranks; ++rank) {
+        std::memcpy(to + (rank * send.count + begin) * size, parts.data() + rank * count * size,
+                    count * size);
+      }
+    }
   });
 }
 

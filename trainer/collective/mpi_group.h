@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -30,6 +31,11 @@ class MpiGroup {
     MpiOptions options;
     std::shared_ptr<CommunicatorCount> communicators;
   };
+
+  /// How long an operation may take to end after its communicator was revoked: milliseconds, but
+  /// for a message on its way to a stopped peer. Open MPI keeps that until the peer dies; it only
+  /// reads the buffer.
+  static constexpr std::chrono::seconds kLetGo{1};
 
   /// The living ranks of MPI's world, as a new communicator. Collective over them.
   static std::shared_ptr<MpiGroup> of_world(const Context& context, Deadline deadline);
@@ -101,8 +107,8 @@ class MpiGroup {
   void check(int code, std::string_view operation) const;
   std::vector<int> dead_ranks() const;
   MPI_Op sum_of(DType dtype) const;
-  void all_reduce_over_all(const Buffer& buffer);
-  void all_reduce_among_leaders(const Buffer& buffer);
+  void all_reduce_over(MPI_Comm comm, const Buffer& buffer);
+  void wait_for(MPI_Request& request);
 
   MPI_Comm comm_;
   const Context context_;

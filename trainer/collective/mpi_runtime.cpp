@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "trainer/collective/mpi.h"
+#include "trainer/collective/mpi_messages.h"
 
 namespace musher {
 
@@ -22,6 +23,7 @@ MpiRuntime::MpiRuntime() {
   // of the others' hosts; in a communicator with a process that was started later, ranks were seen
   // to choose differently and to wait for each other for good. Ours know the hosts themselves.
   ::setenv("OMPI_MCA_coll", "^han", /*overwrite=*/0);
+  send_messages_eagerly();
   int provided = MPI_THREAD_SINGLE;
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS) {
     throw Error(ErrorCode::kFailedPrecondition,

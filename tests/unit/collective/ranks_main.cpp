@@ -264,6 +264,25 @@ void killed(Test& test, bool last) {
   require_sum(old, up_to(test.size()), "old memory");
 }
 
+/// The last rank dies in an all-reduce that the others have not come to: what it sent is with them,
+/// and none of them has asked for it.
+void ahead_killed(Test& test) {
+  std::vector<float> data(kCount);
+  if (test.is_last()) {
+    auto work = test.ranks->all_reduce({data.data(), data.size(), DType::kFloat32});
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // nothing tells what has arrived
+    test.say(fmt::format("death at {} us", now_us()));
+    kill(getpid(), SIGKILL);
+  }
+  const Deadline deadline = soon();
+  while (!test.ranks->failure()) {
+    require(!deadline.expired(), "nobody told of the death");
+    std::this_thread::yield();
+  }
+  test.say(fmt::format("failure at {} us", now_us()));
+  survive(test, test.size() - 1);
+}
+
 void two_killed(Test& test) {
   const int target = test.size() - 2;
   if (test.rank() == 0) die_in_all_reduce(test, kCount);
@@ -426,6 +445,7 @@ const std::map<std::string, std::function<void(Test&)>> kScenarios = {
     {"aborted", aborted},
     {"mismatch", mismatch},
     {"grown", grown},
+    {"ahead_killed", ahead_killed},
     {"replaced", replaced},
     {"level", level},
     {"mpirun_silent", mpirun_silent},

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tempfile
 
-KILLED = {"last_killed": 1, "first_killed": 1, "two_killed": 2, "stopped": 1, "replaced": 1, "grown": -1,
-          "level": 0, "mpirun_silent": 1}
+KILLED = {"last_killed": 1, "first_killed": 1, "ahead_killed": 1, "two_killed": 2, "stopped": 1, "replaced": 1,
+          "grown": -1, "level": 0, "mpirun_silent": 1}
+# As between hosts, or to a rank that was started later.
+BY_TCP = {"ahead_killed", "others"}
 
 
 def run(arguments, folder):
@@ -18,7 +20,7 @@ def run(arguments, folder):
         arguments.mpirun, "--with-ft", "ulfm", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
         "--prtemca", "state_base_recoverable", "1", "--prtemca", "state_base_continuous", "1",
         "--mca", "mpi_yield_when_idle", "1", "-n", str(arguments.ranks),
-        arguments.binary, arguments.scenario, folder, arguments.transport, str(arguments.ranks_per_host),
+        *(["--mca", "btl", "self,tcp"] if arguments.scenario in BY_TCP else []), arguments.binary, arguments.scenario, folder, arguments.transport, str(arguments.ranks_per_host),
     ]
     # mpirun names its session by its pid, and fails where one that was killed has left its own under that name.
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
