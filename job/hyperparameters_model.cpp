@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <string_view>
+
 #include "common/error.h"
 #include "job/hyperparameter_entry.h"
 #include "job/nearest.h"
@@ -23,15 +26,32 @@ std::string uri_problem(const std::string& text) {
   }
 }
 
+/// Of a model that the trainer's own program adds: the coordinator knows no more than how it may be
+/// called (model/added_models.h).
+constexpr std::string_view kCustom = "custom:";
+
+std::string custom_problem(std::string_view text) {
+  const std::string_view name = text.substr(kCustom.size());
+  const auto fits = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
+  };
+  if (!name.empty() && name.size() <= 63 && std::all_of(name.begin(), name.end(), fits)) return {};
+  return fmt::format("must be custom: and 1 to 63 letters, digits, '-', '_' or '.', not {}",
+                     in_quotes(std::string(text)));
+}
+
 std::string set_model(Hyperparameters& all, const std::string& text) {
   if (text.find("://") != std::string::npos) {
     if (std::string problem = uri_problem(text); !problem.empty()) return problem;
+  } else if (text.starts_with(kCustom)) {
+    if (std::string problem = custom_problem(text); !problem.empty()) return problem;
   } else {
     bool known = false;
     for (const std::string& name : built_in_models()) known = known || name == text;
     if (!known) {
       return fmt::format(
-          "must be one of {} or the URI of a TorchScript file, not {}{}",
+          "must be one of {}, the URI of a TorchScript file, or custom:NAME, not {}{}",
           fmt::join(built_in_models(), ", "), in_quotes(text),
           nearest(text, built_in_models()).empty() ? "" : suggestion(text, built_in_models()));
     }
@@ -52,8 +72,11 @@ std::string set_initial_weights(Hyperparameters& all, const std::string& text) {
 
 std::vector<HyperparameterEntry> model_hyperparameters() {
   return {
-      {"model", "text", fmt::format("{}, or a URI", fmt::join(built_in_models(), ", ")), "resnet50",
-       "a built-in model, or the URI of a TorchScript file", set_model},
+      {"model", "text",
+       fmt::format("{}, a URI, or custom:NAME", fmt::join(built_in_models(), ", ")), "resnet50",
+       "a built-in model, the URI of a TorchScript file, or a model that the trainer's program "
+       "adds",
+       set_model},
       {"initial_weights", "URI", "s3:// or file://", "none: fresh, by seed",
        "weights to begin with: safetensors, TorchScript, or a state dict of torch.save()",
        set_initial_weights},

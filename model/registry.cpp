@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "common/error.h"
+#include "model/added_models.h"
 #include "model/convnet.h"
 #include "model/model.h"
 #include "model/multilayer_perceptron.h"
@@ -56,6 +57,11 @@ std::unique_ptr<Model> make_model(const ModelSpec& spec) {
   if (name == "resnet50") return std::make_unique<ResNet>(spec, 50);
   if (name == "multilayer_perceptron" || name.starts_with("multilayer_perceptron:")) {
     return std::make_unique<MultilayerPerceptron>(spec, MultilayerPerceptron::hidden_widths(name));
+  }
+  if (name.starts_with(kCustomModelPrefix)) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("model {} is known to the program alone that adds it to Musher's", name));
   }
   std::error_code none;
   if (std::filesystem::is_regular_file(spec.name, none)) return load_torchscript(spec.name, spec);

@@ -40,7 +40,8 @@ std::int64_t classes_of(const Membership& membership) {
 
 }  // namespace
 
-std::unique_ptr<Model> build_model(const Membership& membership, std::string& report) {
+std::unique_ptr<Model> build_model(const Membership& membership, const AddedModels& added,
+                                   std::string& report) {
   const Hyperparameters& hyper = membership.job.hyperparameters;
   ModelSpec spec;
   spec.name = hyper.model;
@@ -63,7 +64,7 @@ std::unique_ptr<Model> build_model(const Membership& membership, std::string& re
       throw Error(error.code(), hyper.model + ": " + error.what());
     }
   } else {
-    model = make_model(spec);
+    model = make_model(spec, added);
   }
   if (!hyper.initial_weights.empty()) {
     const auto bytes = read_uri(hyper.initial_weights, membership.storage);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "model/added_models.h"
 #include "model/model.h"
 #include "trainer/checkpoint.h"
 #include "trainer/client/coordinator_client.h"
@@ -13,9 +14,10 @@
 /// From a job's hyperparameters to the things that they name.
 namespace musher {
 
-/// The job's model with its initial weights, and in `report` what was taken of them; empty where
-/// there are none. Reads the object store where they lie there.
-std::unique_ptr<Model> build_model(const Membership& membership, std::string& report);
+/// The job's model, one of Musher's or of `added`, with its initial weights, and in `report` what
+/// was taken of them; empty where there are none. Reads the object store where they lie there.
+std::unique_ptr<Model> build_model(const Membership& membership, const AddedModels& added,
+                                   std::string& report);
 
 CheckpointIdentity checkpoint_identity(const Membership& membership, std::uint64_t fingerprint,
                                        const FlatParameters& parameters, Model& model);

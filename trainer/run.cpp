@@ -130,7 +130,7 @@ std::unique_ptr<SpotWatch> watch_for_spot_notices(const Job& job, const RankRole
 
 }  // namespace
 
-RankEnd run_rank(const TrainerOptions& options, const RankRole& role,
+RankEnd run_rank(const TrainerOptions& options, const AddedModels& models, const RankRole& role,
                  const std::function<std::unique_ptr<Collective>()>& enter,
                  CoordinatorClient& client, StopRequest& stop, const MetadataConfig& metadata) {
   Membership membership = role.newcomer
@@ -149,6 +149,7 @@ RankEnd run_rank(const TrainerOptions& options, const RankRole& role,
   session_options.start_newcomer = [&mpi = role.mpi](std::vector<std::string> command) {
     return std::make_unique<Newcomer>(mpi, std::move(command));
   };
+  session_options.models = models;
   session_options.faults = faults;
   session_options.data.cache = make_cache(options, role, client);
   if (!role.newcomer) {

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 
+#include "model/added_models.h"
 #include "trainer/client/coordinator_client.h"
 #include "trainer/collective/collective.h"
 #include "trainer/collective/mpi.h"
@@ -31,8 +32,8 @@ struct RankEnd {
 /// once all that needs no other rank is built; null: this newcomer is not wanted after all. On GPUs
 /// gradients go over NCCL beside it. Reports its end to the coordinator unless it throws: then the
 /// caller reports the failure. Returns how it ended. One rank of each host of a spot job watches
-/// for EC2's notices, which raise `stop` as a signal does.
-RankEnd run_rank(const TrainerOptions& options, const RankRole& role,
+/// for EC2's notices, which raise `stop` as a signal does. `models`: beside Musher's own.
+RankEnd run_rank(const TrainerOptions& options, const AddedModels& models, const RankRole& role,
                  const std::function<std::unique_ptr<Collective>()>& enter,
                  CoordinatorClient& client, StopRequest& stop, const MetadataConfig& metadata);
 

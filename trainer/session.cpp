@@ -61,7 +61,7 @@ Session::Session(SessionOptions options, Membership membership, CoordinatorClien
       membership_(std::move(membership)),
       client_(client),
       stop_signal_(stop_signal),
-      model_(build_model(membership_, weights_report_)),
+      model_(build_model(membership_, options_.models, weights_report_)),
       fingerprint_(model_fingerprint(*model_)),
       step_(*model_, membership_.job.hyperparameters, step_options(options_, activity_)),
       inputs_(membership_, client, options_.data, options_.faults.probe()),

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "model/added_models.h"
 #include "model/model.h"
 #include "storage/object_store.h"
 #include "trainer/activity.h"
@@ -36,7 +37,8 @@ struct SessionOptions {
   /// Program and arguments of a newcomer; its number and its GPU are added.
   std::vector<std::string> newcomer_command;
   DataOptions data;
-  Faults faults;  ///< of tests
+  AddedModels models;  ///< beside Musher's own
+  Faults faults;       ///< of tests
 };
 
 /// One rank's training over all generations of an attempt. When a peer is lost the survivors shrink

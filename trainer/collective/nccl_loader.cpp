@@ -25,9 +25,18 @@ decltype(&musher_make_nccl_collective) load(const std::filesystem::path& module)
 }  // namespace
 
 std::filesystem::path nccl_module() {
+  constexpr const char* kName = "libmusher_nccl.so";
   std::error_code ignored;
-  return std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path() /
-         "libmusher_nccl.so";
+  auto beside_program =
+      std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path() / kName;
+  if (std::filesystem::exists(beside_program, ignored)) return beside_program;
+  // A program that adds models has this code from libmusher-trainer.so, which the module is beside.
+  Dl_info here{};
+  if (dladdr(reinterpret_cast<const void*>(&nccl_module), &here) != 0) {
+    auto beside_library = std::filesystem::path(here.dli_fname).parent_path() / kName;
+    if (std::filesystem::exists(beside_library, ignored)) return beside_library;
+  }
+  return beside_program;
 }
 
 std::unique_ptr<Collective> load_nccl_collective(const std::filesystem::path& module,

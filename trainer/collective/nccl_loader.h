@@ -7,7 +7,7 @@
 
 namespace musher {
 
-/// The NCCL module's place: beside this program.
+/// The NCCL module's place: beside this program, or beside the shared library that has this code.
 std::filesystem::path nccl_module();
 
 /// make_nccl_collective() out of the module, which is loaded now, with NCCL and the CUDA runtime,

@@ -293,6 +293,8 @@ INSTANTIATE_TEST_SUITE_P(
               "HyperParameters.feature_cache_bytes", "needs freeze_backbone"},
         Wrong{"BadModel", "/HyperParameters/model", "\"resnet_50\"", "HyperParameters.model",
               "did you mean \"resnet50\""},
+        Wrong{"BadCustomModel", "/HyperParameters/model", "\"custom:a/b\"", "HyperParameters.model",
+              "must be custom: and 1 to 63 letters"},
         Wrong{"BadModelUri", "/HyperParameters/model", "\"ftp://x/net.pt\"",
               "HyperParameters.model", "s3://bucket/prefix"},
         Wrong{"BadWeightsUri", "/HyperParameters/initial_weights", "\"weights.safetensors\"",
