@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <functional>
 #include <numeric>
 #include <utility>
@@ -18,6 +19,8 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kPictureTypes = {"image/jpeg", "image/png", "image/webp",
                                                            "application/x-image"};
+using Clock = std::chrono::steady_clock;
+
 constexpr std::string_view kJson = "application/json";
 constexpr std::string_view kNpy = "application/x-npy";
 
@@ -32,6 +35,19 @@ HttpResponse busy() {
 void expire(const Invocation& invocation) {
   invocation.exchange->answer(
       http_error(503, "ServiceUnavailable", "the request waited too long for its turn"));
+}
+
+/// Counts an invocation until it has its answer, which then says how long it took.
+std::shared_ptr<Exchange> metered(std::shared_ptr<Exchange> exchange,
+                                  std::shared_ptr<std::atomic<std::size_t>> under_way) {
+  ++*under_way;
+  return forward(std::move(exchange),
+                 [under_way = std::move(under_way), began = Clock::now()](HttpResponse response) {
+                   --*under_way;
+                   response.upstream_status = response.status;
+                   response.upstream_time = Clock::now() - began;
+                   return response;
+                 });
 }
 
 InferenceOptions checked(InferenceOptions options) {
@@ -50,7 +66,12 @@ InferenceService::InferenceService(InferenceOptions options)
       urls_(options_.allowed_urls, options_.storage),
       decoders_("decode", options_.decode_threads, options_.batching.max_queued),
       fetchers_("fetch", options_.fetch_threads, options_.batching.max_queued),
-      batcher_(options_.batching, options_.instances, run_invocations, expire) {}
+      batcher_(
+          options_.batching, options_.instances,
+          [this](std::size_t instance, std::vector<Invocation> batch) {
+            run(instance, std::move(batch));
+          },
+          expire) {}
 
 InferenceService::~InferenceService() {
   close();
@@ -95,7 +116,8 @@ void InferenceService::ping(Exchange& exchange) const {
   exchange.answer(http_error(503, "ServiceUnavailable", "the model is not loaded yet"));
 }
 
-void InferenceService::invoke(HttpRequest request, std::shared_ptr<Exchange> exchange) {
+void InferenceService::invoke(HttpRequest request, std::shared_ptr<Exchange> outer) {
+  const auto exchange = metered(std::move(outer), under_way_);
   Invocation invocation;
   invocation.predictor = predictor();
   if (!invocation.predictor) {
@@ -116,9 +138,10 @@ void InferenceService::invoke(HttpRequest request, std::shared_ptr<Exchange> exc
   if (request.body.empty())
     return exchange->answer(http_error(400, "ValidationError", "the body is empty"));
   invocation.answer_type = *answer_type;
-  invocation.deadline = std::chrono::steady_clock::now() + options_.request_timeout;
+  invocation.came = Clock::now();
+  invocation.deadline = invocation.came + options_.request_timeout;
   invocation.request = std::move(request);
-  invocation.exchange = std::move(exchange);
+  invocation.exchange = exchange;
   add(decoders_, std::move(invocation), &InferenceService::decode);
 }
 
@@ -131,7 +154,7 @@ void InferenceService::add(WorkPool& pool, Invocation invocation,
     const auto held = shared->exchange;
     if (held->cancelled())
       return held->answer(http_error(400, "BadRequest", "the client went away"));
-    if (std::chrono::steady_clock::now() >= shared->deadline) return expire(*shared);
+    if (Clock::now() >= shared->deadline) return expire(*shared);
     try {
       (this->*work)(std::move(*shared));
     } catch (const Error& error) {
@@ -141,6 +164,17 @@ void InferenceService::add(WorkPool& pool, Invocation invocation,
     }
   });
   if (!added) exchange->answer(busy());
+}
+
+void InferenceService::run(std::size_t instance, std::vector<Invocation> batch) {
+  if (!options_.batch_log) return run_invocations(instance, std::move(batch));
+  const auto began = Clock::now();
+  BatchRecord record;
+  record.instance = instance;
+  for (const Invocation& one : batch) record.waits.push_back(began - one.came);
+  run_invocations(instance, std::move(batch));
+  record.duration = Clock::now() - began;
+  options_.batch_log(record);
 }
 
 void InferenceService::decode(Invocation invocation) {

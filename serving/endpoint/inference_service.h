@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -15,6 +16,14 @@
 
 namespace musher {
 
+/// A batch that ran, for metrics.
+struct BatchRecord {
+  std::size_t instance = 0;
+  std::chrono::steady_clock::duration duration{};  ///< with the answering
+  /// Of each of its requests, from when it had come whole: decoding, and the queue.
+  std::vector<std::chrono::steady_clock::duration> waits;
+};
+
 struct InferenceOptions {
   BatchingOptions batching;
   std::size_t instances = 1;                          ///< of the model, that run side by side
@@ -24,6 +33,7 @@ struct InferenceOptions {
   std::chrono::milliseconds request_timeout{60'000};  ///< from the whole request to its answer
   std::vector<std::string> allowed_urls;              ///< prefixes
   StorageConfig storage;
+  std::function<void(const BatchRecord&)> batch_log;  ///< called on the instances' threads
 };
 
 /// What a SageMaker container answers: `GET /ping` and `POST /invocations`. Decoding goes on beside
@@ -47,6 +57,9 @@ class InferenceService {
 
   /// Requests that are decoded and wait for an instance.
   std::size_t queued() const { return batcher_.queued(); }
+  /// Invocations that have no answer yet, wherever they are.
+  std::size_t under_way() const { return *under_way_; }
+  bool ready() const { return predictor() != nullptr; }
 
   /// Answers what is under way, and ends. No handle() may come after.
   void close();
@@ -54,15 +67,19 @@ class InferenceService {
  private:
   std::shared_ptr<Predictor> predictor() const;
   void ping(Exchange& exchange) const;
-  void invoke(HttpRequest request, std::shared_ptr<Exchange> exchange);
+  void invoke(HttpRequest request, std::shared_ptr<Exchange> outer);
   void add(WorkPool& pool, Invocation invocation, void (InferenceService::*work)(Invocation));
   void decode(Invocation invocation);
   void fetch(Invocation invocation);
   void decode_picture(Invocation invocation, std::span<const std::byte> picture);
   void submit(Invocation invocation);
+  void run(std::size_t instance, std::vector<Invocation> batch);
 
   const InferenceOptions options_;
   AllowedUrls urls_;
+  /// Shared with the exchanges, which may be let go of last.
+  const std::shared_ptr<std::atomic<std::size_t>> under_way_ =
+      std::make_shared<std::atomic<std::size_t>>(0);
   mutable std::mutex mutex_;
   std::shared_ptr<Predictor> predictor_;
   // Closed in this order: what each has left goes to the next.

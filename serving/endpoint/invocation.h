@@ -17,6 +17,7 @@ struct Invocation {
   std::shared_ptr<Exchange> exchange;
   std::shared_ptr<Predictor> predictor;  ///< the one it was decoded for answers it
   std::string_view answer_type;          ///< of kAnswerTypes
+  std::chrono::steady_clock::time_point came;
   std::chrono::steady_clock::time_point deadline;
   std::vector<float> inputs;  ///< once decoded
 };

@@ -57,6 +57,8 @@ HttpConnection::HttpConnection(Socket socket, HttpServerShared& shared)
     : socket_(std::move(socket)), shared_(shared), timer_(socket_.get_executor()) {
   ErrorCode ignored;
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  const auto peer = socket_.remote_endpoint(ignored);
+  if (!ignored) peer_ = fmt::format("{}:{}", peer.address().to_string(), peer.port());
 }
 
 HttpConnection::~HttpConnection() {
@@ -158,27 +160,36 @@ void HttpConnection::on_read_error(ErrorCode error) {
 
 // --- handling ---------------------------------------------------------------------------------
 
+/// What the request is called in log and answer, as far as its header came: also of one that is
+/// refused.
+void HttpConnection::name_request() {
+  record_.peer = peer_;
+  std::string_view given;
+  if (parser_) {
+    const auto& message = parser_->get();
+    record_.method = text(message.method_string());
+    record_.target = text(message.target());
+    const auto id = message["x-amzn-requestid"];
+    given = {id.data(), id.size()};
+  }
+  record_.id = is_request_id(given) ? std::string(given)
+                                    : new_request_id(shared_.id_seed, ++shared_.requests);
+}
+
 HttpRequest HttpConnection::take_request() {
+  name_request();
   auto message = parser_->release();
   parser_.reset();
   HttpRequest request;
-  request.method = text(message.method_string());
-  request.target = text(message.target());
+  request.method = record_.method;
+  request.target = record_.target;
+  request.id = record_.id;
   for (const auto& field : message) {
     request.headers.emplace_back(text(field.name_string()), text(field.value()));
   }
   request.body = std::move(message.body());
   keep_alive_ = message.keep_alive();
   head_ = message.method() == http::verb::head;
-  const std::string_view given = request.header("x-amzn-requestid");
-  request.id = is_request_id(given) ? std::string(given)
-                                    : new_request_id(shared_.id_seed, ++shared_.requests);
-  record_ = {.id = request.id,
-             .method = request.method,
-             .target = request.target,
-             .status = 0,
-             .bytes = 0,
-             .duration = {}};
   return request;
 }
 
@@ -232,6 +243,7 @@ void HttpConnection::respond(HttpResponse response, std::uint64_t request) {
 void HttpConnection::refuse(int status, const char* code, const std::string& message) {
   keep_alive_ = false;
   head_ = false;
+  name_request();
   write(http_error(status, code, message));
 }
 
@@ -240,6 +252,8 @@ void HttpConnection::write(HttpResponse response) {
   if (shared_.draining) keep_alive_ = false;
   record_.status = response.status;
   record_.bytes = response.body.size();
+  record_.upstream_status = response.upstream_status;
+  record_.upstream_time = response.upstream_time;
   response_.emplace(static_cast<http::status>(response.status), 11);
   for (const auto& [name, value] : response.headers) response_->insert(name, value);
   if (!response.content_type.empty())

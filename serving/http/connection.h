@@ -60,6 +60,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void on_request(ErrorCode error, std::size_t);
   void on_read_error(ErrorCode error);
   HttpRequest take_request();
+  void name_request();
   void handle();
   void watch_for_close();
   void on_readable_while_handling(ErrorCode error);
@@ -92,6 +93,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   std::uint64_t reserved_ = 0;  ///< of the shared buffer limit
   std::uint64_t lingered_ = 0;  ///< bytes thrown away
   AccessRecord record_;
+  std::string peer_;  ///< IP:PORT
   std::chrono::steady_clock::time_point began_;
 };
 

@@ -45,4 +45,17 @@ void Exchange::cancel() {
   if (action) action();
 }
 
+std::shared_ptr<Exchange> forward(std::shared_ptr<Exchange> outer,
+                                  std::function<HttpResponse(HttpResponse)> edit) {
+  Exchange& waiting = *outer;
+  auto inner = std::make_shared<Exchange>(
+      [outer = std::move(outer), edit = std::move(edit)](HttpResponse response) {
+        outer->answer(edit(std::move(response)));
+      });
+  waiting.on_cancel([weak = std::weak_ptr(inner)] {
+    if (const auto living = weak.lock()) living->cancel();
+  });
+  return inner;
+}
+
 }  // namespace musher

@@ -37,6 +37,10 @@ class Exchange {
   bool cancelled_ = false;
 };
 
+/// An exchange whose answer goes on to `outer`, through `edit`, and that is cancelled when that is.
+std::shared_ptr<Exchange> forward(std::shared_ptr<Exchange> outer,
+                                  std::function<HttpResponse(HttpResponse)> edit);
+
 /// Called on an I/O thread, so it must not wait: it answers at once or hands the exchange on.
 using HttpHandler = std::function<void(HttpRequest, std::shared_ptr<Exchange>)>;
 

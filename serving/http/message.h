@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,6 +29,10 @@ struct HttpResponse {
   std::string content_type;  ///< empty: no such header
   std::string body;
   HttpHeaders headers;  ///< beside Content-Type, Content-Length, Connection and X-Amzn-RequestId
+  /// For logs and metrics, as nginx has it: what answered behind whoever answers here, and how long
+  /// it took. 0: nothing behind was asked.
+  int upstream_status = 0;
+  std::chrono::steady_clock::duration upstream_time{};
 };
 
 /// As AWS's JSON services answer: `{"message": …}` with `x-amzn-ErrorType: code`. 429 and 503 get

@@ -13,10 +13,14 @@ namespace musher {
 
 /// One request that was answered, for logs and metrics.
 struct AccessRecord {
-  std::string id, method, target;  ///< empty where no request could be read
+  std::string id;
+  std::string method, target;  ///< empty where they could not be read
+  std::string peer;            ///< IP:PORT of the client
   int status = 0;
   std::uint64_t bytes = 0;                         ///< of the answer's body
   std::chrono::steady_clock::duration duration{};  ///< from the first byte read to the last written
+  int upstream_status = 0;                         ///< as in HttpResponse
+  std::chrono::steady_clock::duration upstream_time{};
 };
 
 struct HttpServerOptions {

@@ -101,13 +101,7 @@ void RuntimeApi::handle(HttpRequest request, std::shared_ptr<Exchange> exchange)
 
 void RuntimeApi::invoke(HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
   request.target = kSuffix;
-  auto inner = std::make_shared<Exchange>([exchange](HttpResponse response) {
-    exchange->answer(invoke_endpoint_answer(std::move(response)));
-  });
-  exchange->on_cancel([weak = std::weak_ptr(inner)] {
-    if (const auto waiting = weak.lock()) waiting->cancel();
-  });
-  container_(std::move(request), std::move(inner));
+  container_(std::move(request), forward(exchange, invoke_endpoint_answer));
 }
 
 }  // namespace musher

@@ -1,6 +1,6 @@
 // musher-endpoint: one model server.
 
-#include <cerrno>
+#include <atomic>
 #include <csignal>
 #include <iostream>
 #include <optional>
@@ -10,6 +10,8 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "serving/http/text_page.h"
+#include "serving/metrics/endpoint_metrics.h"
 #include "serving/predictor/artifact_predictor.h"
 #include "serving/server/options.h"
 
@@ -54,9 +56,25 @@ std::shared_ptr<Predictor> load(const EndpointOptions& options) {
 }
 
 void log_access(const Logger& log, const AccessRecord& record) {
-  const auto milliseconds = std::chrono::duration<double, std::milli>(record.duration).count();
-  log->info("access {} \"{} {}\" {} {} bytes {:.2f} ms", record.id, record.method, record.target,
-            record.status, record.bytes, milliseconds);
+  using Milliseconds = std::chrono::duration<double, std::milli>;
+  std::string behind;
+  if (record.upstream_status != 0) {
+    behind = fmt::format(", the model {} in {:.2f} ms", record.upstream_status,
+                         Milliseconds(record.upstream_time).count());
+  }
+  log->info("access {} \"{} {}\" {} {} bytes {:.2f} ms{}, client {}", record.id, record.method,
+            record.target, record.status, record.bytes, Milliseconds(record.duration).count(),
+            behind, record.peer);
+}
+
+/// Has what happens counted, and logged where that is wanted.
+void observe(EndpointOptions& options, EndpointMetrics& metrics, const Logger& log) {
+  options.http.access_log = [&metrics, log,
+                             lines = options.access_log](const AccessRecord& record) {
+    metrics.add(record);
+    if (lines) log_access(log, record);
+  };
+  options.inference.batch_log = [&metrics](const BatchRecord& record) { metrics.add(record); };
 }
 
 /// InvokeEndpoint for signed requests.
@@ -78,33 +96,57 @@ class Signed {
   RuntimeApi api_;
 };
 
+/// Reads the model now and at each SIGHUP, until another signal comes.
+void keep_model(InferenceService& service, const EndpointOptions& options, EndpointMetrics& metrics,
+                const Signals& signals, const Logger& log) {
+  service.use(load(options));
+  metrics.add_load(true);
+  log->info("ready: {}", options.model);
+  while (signals.wait() == SIGHUP) {
+    try {
+      service.use(load(options));
+      metrics.add_load(true);
+      log->info("reloaded: {}", options.model);
+    } catch (const Error& error) {
+      metrics.add_load(false);
+      log->error("not reloaded, the model before goes on: {}", error.what());
+    }
+  }
+}
+
 int serve(EndpointOptions options, const Signals& signals) {
   const Logger log = make_logger();
   raise_descriptor_limit();
   set_compute_threads(options.threads);
-  if (options.access_log)
-    options.http.access_log = [log](const AccessRecord& record) { log_access(log, record); };
+  EndpointMetrics metrics;
+  observe(options, metrics, log);
   InferenceService service(options.inference);
+  std::atomic<const HttpServer*> running = nullptr;
+  const HttpHandler page = text_page("/metrics", kMetricsType, [&] {
+    const HttpServer* known = running;
+    return metrics.page(service, known ? known->connections() : 0).text();
+  });
   const HttpHandler container = [&](HttpRequest request, std::shared_ptr<Exchange> exchange) {
+    // With signatures this path is closed, as all are but one: then --metrics-listen shows it.
+    const bool metrics_wanted = request.path() == "/metrics" && options.keys.empty();
+    if (metrics_wanted) return page(std::move(request), std::move(exchange));
     service.handle(std::move(request), std::move(exchange));
   };
   std::optional<Signed> signed_api;
   if (!options.keys.empty()) signed_api.emplace(options, container);
   std::optional<HttpServer> server;
+  std::optional<HttpServer> metrics_server;
   server.emplace(options.http, signed_api ? signed_api->handler() : container);
+  running = &*server;
   log->info("listening on {}:{}", options.http.address, server->port());
-  service.use(load(options));
-  log->info("ready: {}", options.model);
-  while (signals.wait() == SIGHUP) {
-    try {
-      service.use(load(options));
-      log->info("reloaded: {}", options.model);
-    } catch (const Error& error) {
-      log->error("not reloaded, the model before goes on: {}", error.what());
-    }
+  if (options.metrics) {
+    metrics_server.emplace(*options.metrics, page);
+    log->info("metrics on {}:{}", options.metrics->address, metrics_server->port());
   }
+  keep_model(service, options, metrics, signals, log);
   log->info("draining");
   const bool all = server->drain(Deadline::after(options.drain));
+  metrics_server.reset();
   server.reset();  // before the service that it hands requests to
   service.close();
   log->info(all ? "ended" : "ended with requests that have no answer");

@@ -111,10 +111,31 @@ void apply(const Given& given, EndpointOptions& options) {
   check(inference.batching);
 }
 
+bool is_loopback(const std::string& address) {
+  return address.starts_with("127.") || address == "::1";
+}
+
+/// HOST:PORT for --metrics-listen. What it shows is nobody's secret, but no stranger's either.
+HttpServerOptions metrics_listener(const std::string& text) {
+  const std::size_t colon = text.rfind(':');
+  HttpServerOptions listener;
+  const auto end = text.data() + text.size();
+  const auto parsed = colon == text.npos
+                          ? std::from_chars_result{end, std::errc::invalid_argument}
+                          : std::from_chars(text.data() + colon + 1, end, listener.port);
+  listener.address = text.substr(0, colon);
+  if (listener.address == "localhost") listener.address = "127.0.0.1";
+  if (parsed.ec != std::errc() || parsed.ptr != end || !is_loopback(listener.address)) {
+    refuse("--metrics-listen must be a loopback address with a port, e.g. 127.0.0.1:9100, not " +
+           text);
+  }
+  return listener;
+}
+
 /// A listener that others can reach needs TLS and a check of who calls: that is what stands before
 /// it.
 void check_address(const std::string& address) {
-  if (!address.starts_with("127.") && address != "::1") {
+  if (!is_loopback(address)) {
     refuse("--address must be of this machine, e.g. 127.0.0.1, not " + address +
            ": what is before it has TLS and checks who calls");
   }
@@ -125,6 +146,7 @@ void check_address(const std::string& address) {
 std::optional<EndpointOptions> parse_endpoint_options(int argc, const char* const* argv) {
   EndpointOptions options;
   Given given;
+  std::string metrics;
   po::options_description description(
       "musher-endpoint: serves the model of a job by SageMaker's container contract, GET /ping and "
       "POST /invocations.\n"
@@ -169,6 +191,8 @@ std::optional<EndpointOptions> parse_endpoint_options(int argc, const char* cons
   add("keys", value(&options.keys, "FOLDER"),
       "with --endpoint: the keys that `musher access` made");
   add("region", value(&options.endpoint.region, "REGION"), "of the endpoint (us-east-1)");
+  add("metrics-listen", value(&metrics, "HOST:PORT"),
+      "a loopback address for GET /metrics alone; without --endpoint --port has it too");
   add("access-log", po::bool_switch(&options.access_log), "a line for each request");
   try {
     po::variables_map map;
@@ -187,6 +211,7 @@ std::optional<EndpointOptions> parse_endpoint_options(int argc, const char* cons
   if (options.keys.empty() != options.endpoint.name.empty())
     refuse("--endpoint and --keys go together");
   if (!options.endpoint.name.empty()) check(options.endpoint);
+  if (!metrics.empty()) options.metrics = metrics_listener(metrics);
   apply(given, options);
   return options;
 }

@@ -15,6 +15,7 @@ namespace musher {
 struct EndpointOptions {
   std::string model;  ///< URI of a model.tar.gz
   HttpServerOptions http;
+  std::optional<HttpServerOptions> metrics;  ///< of a port for GET /metrics alone
   InferenceOptions inference;
   int threads = 0;  ///< of one instance; 0: the cores divided among the instances
   std::int64_t max_pixels = 50'000'000;

@@ -8,6 +8,7 @@ import signal
 import struct
 import threading
 import unittest
+import urllib.request
 import zlib
 from pathlib import Path
 
@@ -108,6 +109,10 @@ class Endpoint(MusherTest):
         np.testing.assert_allclose(by_array, png, atol=1e-4)
         np.testing.assert_allclose(by_lists, png, atol=1e-4)
         self.assertIn('access abc-123 "POST /invocations" 200', self.log.read_text())
+        status, page, headers = self.request("GET", "/metrics")
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/plain; version=0.0.4; charset=utf-8"))
+        self.assertIn("\nmusher_endpoint_invocation_4xx_errors_total 1\n", page.decode(), "the URL elsewhere")
+        self.assertIn("\nmusher_endpoint_model_ready 1\n", page.decode())
 
     def test_serves_a_torchscript_model_from_s3(self):
         import torch
@@ -254,7 +259,9 @@ class Endpoint(MusherTest):
             return error["ResponseMetadata"]["HTTPStatusCode"], error["Error"]["Code"], error["Error"]["Message"]
 
         function, other = make("function", "dogs"), make("other", "cats")
-        self.start_endpoint(f"file://{model}", "--endpoint", "dogs", "--keys", keys, "--region", "eu-west-1", "--access-log")
+        metrics_port = free_port()
+        self.start_endpoint(f"file://{model}", "--endpoint", "dogs", "--keys", keys, "--region", "eu-west-1", "--access-log",
+                            "--metrics-listen", f"127.0.0.1:{metrics_port}")
         picture = {"ContentType": "image/jpeg", "Body": self.samples[0].read_bytes()}
         answer = client(function).invoke_endpoint(EndpointName="dogs", Accept="application/json", **picture)
         self.assertEqual(np.shape(json.load(answer["Body"])), (1, 3))
@@ -272,6 +279,13 @@ class Endpoint(MusherTest):
         self.assertEqual(refused(client(function).invoke_endpoint, EndpointName="dogs", ContentType="text/html", Body=b"x")[:2],
                          (424, "ModelError"))
         self.assertEqual(self.invoke(self.samples[0].read_bytes())[0], 403, "the container's own path is closed")
+
+        self.assertEqual(self.request("GET", "/metrics")[0], 403, "and so are its metrics")
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=60) as page:
+            metrics = page.read().decode()
+        # Two reached the model: one was answered, one of another content type was refused.
+        self.assertIn("\nmusher_endpoint_invocations_total 2\n", metrics)
+        self.assertIn("\nmusher_endpoint_invocation_model_errors_total 1\n", metrics)
 
         listed = access("list").stdout
         access("delete", function["AccessKeyId"])

@@ -22,6 +22,10 @@ TEST(EndpointOptions, AreTakenInTheirUnits) {
   EXPECT_EQ(options.inference.url_limit, 1u << 20);
   EXPECT_EQ(options.inference.allowed_urls.size(), 2u);
   EXPECT_EQ(options.http.port, 8080);
+  EXPECT_FALSE(options.metrics);
+  const EndpointOptions watched = parsed({"--metrics-listen", "localhost:9100"});
+  EXPECT_EQ(watched.metrics->address, "127.0.0.1");
+  EXPECT_EQ(watched.metrics->port, 9100);
 }
 
 TEST(EndpointOptions, WhatIsWrongIsNamed) {
@@ -30,6 +34,8 @@ TEST(EndpointOptions, WhatIsWrongIsNamed) {
   };
   refused("--address", {"--address", "0.0.0.0"});
   refused("--port", {"--port", "65536"});
+  for (const char* listener : {"0.0.0.0:9100", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", ":1"})
+    refused("--metrics-listen", {"--metrics-listen", listener});
   refused("--max-batch-size", {"--max-batch-size", "0"});
   refused("--preferred-batch-sizes", {"--preferred-batch-sizes", "8,"});
   refused("--preferred-batch-sizes", {"--preferred-batch-sizes", "a"});

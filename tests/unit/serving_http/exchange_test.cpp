@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "serving/http/text_page.h"
+
 namespace musher {
 namespace {
 
@@ -47,6 +49,50 @@ TEST(Exchange, ACancelledOneSaysSoOnceAndNotAfterItsAnswer) {
   answered->answer({});
   answered->cancel();
   EXPECT_EQ(cancelled, 2);
+}
+
+TEST(Exchange, ForwardsItsAnswerAndTheClientsGoing) {
+  std::vector<HttpResponse> answers;
+  const auto outer =
+      std::make_shared<Exchange>([&](HttpResponse response) { answers.push_back(response); });
+  const auto edit = [](HttpResponse response) {
+    response.body += " edited";
+    return response;
+  };
+  auto inner = forward(outer, edit);
+  HttpResponse one;
+  one.body = "one";
+  inner->answer(one);
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_EQ(answers[0].body, "one edited");
+
+  const auto leaving = std::make_shared<Exchange>([&](const HttpResponse&) {});
+  inner = forward(leaving, edit);
+  leaving->cancel();
+  EXPECT_TRUE(inner->cancelled());
+
+  const auto waiting =
+      std::make_shared<Exchange>([&](HttpResponse response) { answers.push_back(response); });
+  forward(waiting, edit).reset();  // whoever had it let go of it
+  ASSERT_EQ(answers.size(), 2u);
+  EXPECT_EQ(answers[1].status, 500);
+}
+
+TEST(TextPage, IsAtItsPathAlone) {
+  const HttpHandler page = text_page("/metrics", "text/plain", [] { return "now"; });
+  const auto get = [&](const char* method, const char* target) {
+    HttpResponse answer;
+    HttpRequest request;
+    request.method = method;
+    request.target = target;
+    page(std::move(request),
+         std::make_shared<Exchange>([&](HttpResponse response) { answer = std::move(response); }));
+    return answer;
+  };
+  EXPECT_EQ(get("GET", "/metrics?name=x").body, "now");
+  EXPECT_EQ(get("GET", "/metrics").content_type, "text/plain");
+  EXPECT_EQ(get("GET", "/").status, 404);
+  EXPECT_EQ(get("POST", "/metrics").status, 405);
 }
 
 TEST(HttpErrors, AreJsonWhateverIsInThem) {

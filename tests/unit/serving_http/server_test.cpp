@@ -119,6 +119,29 @@ TEST_F(HttpServerTest, WhatIsTooLargeOrNotHttpIsAnswered4xxAndClosed) {
   EXPECT_EQ(answer_to("GET / HTTP/1.1\r\nConnection: close\r\n\r\n"), "200");
 }
 
+/// Whoever complains of a refusal can be found in the log.
+TEST_F(HttpServerTest, WhatIsRefusedHasAnIdAndALineInTheLogToo) {
+  HttpServerOptions options;
+  options.body_limit = 1000;
+  serve(options);
+  RawClient large(server_->port());
+  large.send(
+      "POST /large HTTP/1.1\r\nHost: x\r\nX-Amzn-RequestId: mine\r\nContent-Length: 2000\r\n\r\n");
+  EXPECT_THAT(large.read_to_end(), HasSubstr("x-amzn-RequestId: mine\r\n"));
+  RawClient garbage(server_->port());
+  garbage.send("nonsense\r\n\r\n");
+  EXPECT_THAT(garbage.read_to_end(), HasSubstr("x-amzn-RequestId: "));
+  server_.reset();
+  ASSERT_EQ(log_.size(), 2u);
+  EXPECT_EQ(log_[0].id, "mine");
+  EXPECT_EQ(log_[0].method, "POST");
+  EXPECT_EQ(log_[0].target, "/large");
+  EXPECT_EQ(log_[0].status, 413);
+  EXPECT_THAT(log_[0].peer, testing::StartsWith("127.0.0.1:"));
+  EXPECT_EQ(log_[1].status, 400);
+  EXPECT_NE(log_[1].id, "");
+}
+
 TEST_F(HttpServerTest, ASlowClientIsAnswered408AndAnIdleOneClosed) {
   HttpServerOptions options;
   options.request_timeout = milliseconds(50);
