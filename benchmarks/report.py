@@ -73,6 +73,8 @@ def allreduce_section(rounds):
 RECOVERY, CHECKPOINTS, RESTART = "## A rank dies", "## Checkpoints", "## A coordinator comes back"
 DAY, WORKERS, LIST = "## A day of 10,000 jobs", "## 1,000 ranks", "## 100,000 jobs"
 MANIFEST = "## A manifest of 10 million images"
+RECIPE = "## The Fashion-MNIST recipe beside PyTorch DDP"
+DECODE, DOGS = "## Pictures beside torchvision", "## The dog recipe beside PyTorch"
 
 
 def find_section(text, heading):
@@ -87,7 +89,7 @@ def find_section(text, heading):
 def kept_sections(path):
     """Those of other scripts, as a list of parts."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    headings = (RECOVERY, CHECKPOINTS, RESTART, DAY, MANIFEST, WORKERS, LIST)
+    headings = (RECOVERY, CHECKPOINTS, RESTART, DAY, MANIFEST, WORKERS, LIST, RECIPE, DECODE, DOGS)
     found = [find_section(text, heading) for heading in headings]
     return [text[place[0]:place[1]].rstrip() + "\n" for place in found if place]
 
