@@ -1,5 +1,6 @@
 #include "coordinator/cli/command.h"
 
+#include <fstream>
 #include <iostream>
 
 namespace musher::cli {
@@ -47,6 +48,18 @@ bool Options::parse(const std::vector<std::string>& words) {
     }
   }
   return true;
+}
+
+void Options::parse_file(const std::string& path) {
+  po::variables_map values;
+  std::ifstream in(path);
+  if (!in) throw Error(ErrorCode::kNotFound, path + " can't be read");
+  try {
+    po::store(po::parse_config_file(in, shown_), values);
+    po::notify(values);
+  } catch (const po::error& error) {
+    throw Error(ErrorCode::kInvalidArgument, path + ": " + error.what());
+  }
 }
 
 void print_notices(const std::vector<JobError>& notices) {

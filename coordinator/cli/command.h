@@ -27,6 +27,7 @@ struct Command {
 
 extern const Command kCerts;
 extern const Command kAccess;
+extern const Command kFleet;
 extern const Command kHosts;
 extern const Command kTrain;
 extern const Command kServe;
@@ -75,6 +76,8 @@ class Options {
 
   /// False where help was asked for, and printed. Throws kInvalidArgument.
   bool parse(const std::vector<std::string>& words);
+  /// The same options from a file, a line each: `name = value`. Throws kNotFound, kInvalidArgument.
+  void parse_file(const std::string& path);
 
  private:
   void add(const char* name, const char* help) { shown_.add_options()(name, help); }

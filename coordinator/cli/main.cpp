@@ -13,7 +13,7 @@ using namespace musher::cli;
 
 constexpr std::array kCommands = {&kTrain,  &kServe,    &kSubmit, &kList,   &kStatus, &kWatch,
                                   &kLogs,   &kMetrics,  &kReport, &kQueue,  &kResize, &kStop,
-                                  &kDelete, &kValidate, &kCerts,  &kAccess, &kHosts};
+                                  &kDelete, &kValidate, &kCerts,  &kAccess, &kHosts,  &kFleet};
 
 void print_help(std::ostream& out) {
   out << "musher COMMAND …\n\nTrains models on many machines.\n\n";

@@ -1,0 +1,87 @@
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+/// What a fleet consists of, as the documents that AWS gets. Pure.
+namespace musher {
+
+using FleetTime = std::chrono::sys_seconds;
+
+/// What is asked for.
+struct FleetSettings {
+  std::string name;
+  int instances = 0;
+  std::string type;  ///< e.g. g5.xlarge
+  bool spot = false;
+  double max_hours = 0;            ///< from when it is made; then all of it ends
+  std::string image;               ///< AMI; empty: the newest Debian 12
+  std::string subnet;              ///< empty: the default VPC's first one
+  std::vector<std::string> admit;  ///< who may come in by ssh: CIDR or security group
+  std::string instance_profile;    ///< one that is there; empty: made of `role_policy`
+  nlohmann::json role_policy;      ///< what the instances may do, e.g. launch/iam's worker
+  std::string software;            ///< s3://…tar.gz of launch/bundle; empty: it is in the image
+  std::string root;                ///< where Musher is, here and on the hosts
+  std::string cache;               ///< where its pinned environment is, likewise
+  std::string public_key;          ///< by which the hosts let the caller in
+  int disk_gib = 100;              ///< of an encrypted volume
+  std::map<std::string, std::string> tags;  ///< further ones
+};
+
+/// What AWS says about it.
+struct FleetSurroundings {
+  std::string region;
+  std::string vpc;
+  std::string subnet;
+  std::string image;
+  std::string root_device;  ///< of the image, e.g. /dev/xvda
+  int gpus = 0;             ///< of an instance
+  bool cluster = false;     ///< the type may be in a cluster placement group
+};
+
+/// Throws kInvalidArgument naming the option that is wrong.
+void check_fleet_name(const std::string& name);
+void check_settings(const FleetSettings& settings);
+
+/// Name of the security group, placement group and launch template.
+std::string fleet_resource(const std::string& fleet);
+/// Of the role and its instance profile: IAM has no regions.
+std::string fleet_role(const std::string& fleet, const std::string& region);
+
+// Tags of all that is made for a fleet: by these it is found again.
+constexpr const char* kFleetTag = "musher:fleet";  ///< its name
+constexpr const char* kUntilTag = "musher:until";  ///< when all of it ends, 2026-11-27T20:00:00Z
+constexpr const char* kPlanTag = "musher:plan";    ///< digest of the settings but number and time
+
+/// [{"Key": …, "Value": …}].
+nlohmann::json fleet_tags(const FleetSettings& settings, FleetTime until);
+std::optional<std::string> tag_of(const nlohmann::json& tagged, const std::string& key);
+
+std::string plan_digest(const FleetSettings& settings);
+
+std::string time_text(FleetTime time);
+/// Absent where it is no time in that form.
+std::optional<FleetTime> parse_time(const std::string& text);
+
+/// The fleet itself, by anything; the caller, by ssh. As AuthorizeSecurityGroupIngress has it.
+nlohmann::json ingress_rules(const FleetSettings& settings, const std::string& group);
+
+/// Who may take the role: EC2 instances.
+nlohmann::json role_trust();
+
+/// Metadata by IMDSv2 alone, an encrypted volume, an end that terminates, no key pair of EC2's.
+nlohmann::json launch_template(const FleetSettings& settings, const FleetSurroundings& around,
+                               const std::string& group, FleetTime until);
+
+/// Whether its instances are put close together.
+bool wants_placement_group(const FleetSurroundings& around);
+
+/// Name of the profile that instances get.
+std::string profile_of(const FleetSettings& settings, const std::string& region);
+
+}  // namespace musher
