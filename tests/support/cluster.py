@@ -5,10 +5,12 @@
         …
         hosts.kill("h3")
 
-They share the file system but for the folders named in `private`, which each has empty and of its own. All of it is namespaces, so
+They share the file system but for the folders named in `private`, which each has empty and of its own, and the user's own start-up files
+of the shell, which they have not. All of it is namespaces, so
 it is gone with the processes. Needs root.
 """
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -123,6 +125,7 @@ class Cluster:
         config.write_text(f"HostKey {self.folder}/{name}-key\nAuthorizedKeysFile {self.key}.pub\nStrictModes no\nUsePAM no\n"
                           "PidFile none\nPermitRootLogin prohibit-password\nMaxStartups 100\n")
         empty = "".join(f"mount -t tmpfs -o mode=0755 own {path}\n" for path in self.private)
+        home = pwd.getpwuid(os.getuid()).pw_dir
         script = f"""
             set -e
             mount --make-rprivate /
@@ -131,6 +134,7 @@ class Cluster:
             mount -t tmpfs run /run
             mkdir -m 755 /run/sshd
             {empty}
+            for file in {home}/.bashrc {home}/.profile; do [ ! -e $file ] || mount --bind /dev/null $file; done
             read ready
             ip link set lo up
             ip address add 10.99.0.{number}/24 dev eth0
