@@ -1,9 +1,11 @@
 // Many ranks of one job on one coordinator, over real gRPC, a connection each. Nothing is trained:
 // what they ask and report is what trainers ask and report, as often as the coordinator tells them.
 //
-//   many_workers serve DIR N              a coordinator for them; prints address, token
-//   many_workers work ADDRESS TOKEN N S   N ranks for S seconds; prints lines of JSON
-#include <atomic>
+//   many_workers serve DIR N [CERTIFICATES]   a coordinator for them; prints address, token
+//   many_workers work ADDRESS TOKEN N S       N ranks for S seconds; prints lines of JSON
+//
+// With CERTIFICATES, a folder that `musher certs` made, all goes over mutual TLS.
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -13,6 +15,7 @@
 #include <mutex>
 #include <queue>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -25,6 +28,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/job_file.h"
 #include "coordinator/server.h"
+#include "rpc/tls.h"
 #include "workers.grpc.pb.h"
 
 namespace musher {
@@ -35,7 +39,7 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kJob = "many";
 constexpr auto kJoinLimit = std::chrono::seconds(120);
 
-int serve(const std::string& folder, int ranks) {
+int serve(const std::string& folder, int ranks, const std::string& certificates) {
   sigset_t end;
   sigemptyset(&end);
   sigaddset(&end, SIGTERM);
@@ -45,14 +49,16 @@ int serve(const std::string& folder, int ranks) {
   options.hosts = {{"localhost", ranks}};
   options.ranks_are_here = true;
   Coordinator coordinator(options, make_silent_logger());
-  const Server server(coordinator, "127.0.0.1:0");
+  const bool tls = !certificates.empty();
+  const Server server(coordinator, "127.0.0.1:0", tls ? certificates + "/coordinator" : "");
   coordinator.start(server.address());
   coordinator.create(read_job_file(folder + "/job.json", ranks).request, {ranks, ""});
   while (coordinator.token(kJob).empty()) {
     coordinator.wait_for_change(coordinator.version(),
                                 Deadline::after(std::chrono::milliseconds(10)));
   }
-  std::cout << server.address() << " " << coordinator.token(kJob) << std::endl;
+  const Endpoint endpoint{server.address(), tls ? certificates + "/worker" : ""};
+  std::cout << endpoint.text() << " " << coordinator.token(kJob) << std::endl;
   int number = 0;
   sigwait(&end, &number);
   return 0;
@@ -65,15 +71,41 @@ struct Worker {
   std::unique_ptr<grpc::ClientContext> context;
   v1::JoinReply joined;
   v1::AssignmentRequest ask;
-  v1::Assignment assignment;
+  v1::Assignment assignment;  ///< of the first epoch, whose digest is reported
+  v1::Assignment second;
   v1::ReportRequest report;
   v1::ReportReply answer;
   Clock::time_point next;
+  Clock::time_point asked;
+  bool has_second_epoch = false;
+};
+
+/// Milliseconds that calls took.
+class Latencies {
+ public:
+  void add(Clock::duration time) {
+    all_.push_back(std::chrono::duration<double, std::milli>(time).count());
+  }
+  /// {"median": …, "p99": …, "worst": …}
+  std::string json() {
+    if (all_.empty()) return "null";
+    std::sort(all_.begin(), all_.end());
+    const auto at = [&](double share) {
+      return all_[static_cast<std::size_t>(share * static_cast<double>(all_.size() - 1))];
+    };
+    return fmt::format(R"({{"median": {:.2f}, "p99": {:.2f}, "worst": {:.1f}}})", at(0.5), at(0.99),
+                       at(1));
+  }
+
+ private:
+  std::vector<double> all_;
 };
 
 class Workers {
  public:
-  Workers(const std::string& address, const std::string& token, int count) : all_(count) {
+  Workers(const std::string& address, const std::string& token, int count)
+      : all_(static_cast<std::size_t>(count)) {
+    const Endpoint endpoint = Endpoint::parse(address);
     for (int rank = 0; rank < count; ++rank) {
       Worker& worker = all_[static_cast<std::size_t>(rank)];
       worker.rank = rank;
@@ -82,8 +114,9 @@ class Workers {
       arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
       arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
       arguments.SetInt("musher.rank", rank);
-      worker.stub = v1::Workers::NewStub(
-          grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+      const auto credentials = channel_credentials(endpoint, arguments);
+      worker.stub =
+          v1::Workers::NewStub(grpc::CreateCustomChannel(endpoint.address, credentials, arguments));
       v1::RankId& id = *worker.report.mutable_id();
       id.set_job(kJob);
       id.set_attempt(1);
@@ -128,7 +161,8 @@ class Workers {
   }
 
   /// Each as often as it was told; returns how many reports there were. In the middle an epoch
-  /// ends.
+  /// ends, of which each rank tells in its next report, and before that it asks for its samples of
+  /// the second one.
   std::uint64_t train(double seconds) {
     const auto begin = Clock::now();
     const auto end =
@@ -146,12 +180,15 @@ class Workers {
       due.pop();
       wait_until(worker.next);
       const double age = std::chrono::duration<double>(worker.next - begin).count();
-      fill(worker, age, age > seconds / 2);
-      ++reports;
-      start(worker, std::chrono::seconds(5));
-      worker.stub->async()->Report(worker.context.get(), &worker.report, &worker.answer,
-                                   [this](const grpc::Status& status) { finished(status); });
-      worker.next += interval(worker);
+      if (age > seconds / 3 && !std::exchange(worker.has_second_epoch, true)) {
+        ask_for_second_epoch(worker);
+        worker.next += interval(worker) / 2;
+      } else {
+        fill(worker, age, age > seconds / 2);
+        ++reports;
+        report(worker);
+        worker.next += interval(worker);
+      }
       due.push(&worker);
     }
     wait_all("Report");
@@ -160,6 +197,9 @@ class Workers {
     }
     return reports;
   }
+
+  Latencies& report_latencies() { return report_latencies_; }
+  Latencies& assignment_latencies() { return assignment_latencies_; }
 
   double longest_heartbeat() const {
     double longest = 0;
@@ -177,16 +217,37 @@ class Workers {
         std::chrono::duration<double>(worker.joined.heartbeat_seconds()));
   }
 
+  void report(Worker& worker) {
+    start(worker, std::chrono::seconds(5));
+    worker.stub->async()->Report(worker.context.get(), &worker.report, &worker.answer,
+                                 [this, &worker](const grpc::Status& status) {
+                                   finished(status, &worker, &report_latencies_);
+                                 });
+  }
+
+  void ask_for_second_epoch(Worker& worker) {
+    worker.ask.set_epoch(1);
+    start(worker, kJoinLimit);
+    worker.stub->async()->GetAssignment(worker.context.get(), &worker.ask, &worker.second,
+                                        [this, &worker](const grpc::Status& status) {
+                                          finished(status, &worker, &assignment_latencies_);
+                                        });
+  }
+
   void start(Worker& worker, std::chrono::seconds limit) {
     const std::lock_guard lock(mutex_);
     ++running_;
     worker.context = std::make_unique<grpc::ClientContext>();
     worker.context->set_deadline(std::chrono::system_clock::now() + limit);
+    worker.asked = Clock::now();
   }
 
-  void finished(const grpc::Status& status) {
+  void finished(const grpc::Status& status, const Worker* worker = nullptr,
+                Latencies* latencies = nullptr) {
+    const auto now = Clock::now();
     const std::lock_guard lock(mutex_);
     if (!status.ok()) trouble_ = status.error_message();
+    if (latencies != nullptr) latencies->add(now - worker->asked);
     --running_;
     changed_.notify_all();
   }
@@ -238,6 +299,8 @@ class Workers {
   std::condition_variable changed_;
   int running_ = 0;
   std::string trouble_;
+  Latencies report_latencies_;
+  Latencies assignment_latencies_;
 };
 
 void say(const std::string& line) {
@@ -249,7 +312,9 @@ int work(const std::string& address, const std::string& token, int ranks, double
   say(fmt::format(R"({{"joined": {:.3f}}})", workers.join()));
   say(fmt::format(R"({{"assigned": {:.3f}}})", workers.ask_for_assignments()));
   const std::uint64_t reports = workers.train(seconds);
-  say(fmt::format(R"({{"reports": {}, "heartbeat": {}}})", reports, workers.longest_heartbeat()));
+  say(fmt::format(R"({{"reports": {}, "heartbeat": {}, "report_ms": {}, "assignment_ms": {}}})",
+                  reports, workers.longest_heartbeat(), workers.report_latencies().json(),
+                  workers.assignment_latencies().json()));
   return 0;
 }
 
@@ -258,11 +323,13 @@ int work(const std::string& address, const std::string& token, int ranks, double
 
 int main(int argc, char** argv) try {
   const std::vector<std::string> words(argv + 1, argv + argc);
-  if (words.size() == 3 && words[0] == "serve") return musher::serve(words[1], std::stoi(words[2]));
+  if ((words.size() == 3 || words.size() == 4) && words[0] == "serve") {
+    return musher::serve(words[1], std::stoi(words[2]), words.size() == 4 ? words[3] : "");
+  }
   if (words.size() == 5 && words[0] == "work") {
     return musher::work(words[1], words[2], std::stoi(words[3]), std::stod(words[4]));
   }
-  std::cerr << "many_workers serve DIR N | work ADDRESS TOKEN N SECONDS\n";
+  std::cerr << "many_workers serve DIR N [CERTIFICATES] | work ADDRESS TOKEN N SECONDS\n";
   return 2;
 } catch (const std::exception& error) {
   std::cerr << "many_workers: " << error.what() << "\n";

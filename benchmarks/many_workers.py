@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""What a job of 1,000 ranks costs the coordinator: processor time and memory.
+"""What jobs of many ranks cost the coordinator, in processor time and memory, and how soon it answers them.
 
-    .venv/bin/python benchmarks/many_workers.py [--build build] [--workers 1000] [--seconds 60] [--out BENCHMARKS.md]
+    .venv/bin/python benchmarks/many_workers.py [--build build] [--workers 64+tls,1000,1000+tls,10000] [--seconds 60]
+        [--out BENCHMARKS.md]
 
 The ranks are simulated: they train nothing, but join, ask for their samples and report over real gRPC, each on a connection of its
 own, as often as the coordinator tells them (bin/many_workers of a build with -DMUSHER_BENCHMARKS=ON). Processor time is user and
-system of the coordinator's process while they train, an epoch's end among it; memory is its peak.
+system of the coordinator's process while they train, an epoch's end among it; memory is its peak. The ranks share the machine with
+the coordinator, so the answers' times hold the ranks' own work as well.
 """
 import argparse
 import json
@@ -44,16 +46,19 @@ def make_job(folder, workers):
         "StoppingCondition": {"MaxRuntimeInSeconds": 3600}}))
 
 
-def measure(options, folder):
+def measure(options, ranks, tls, folder):
     program = options.build / "bin" / "many_workers"
-    make_job(folder, options.workers)
+    make_job(folder, ranks)
+    certificates = [folder / "certificates"] if tls else []
+    if tls:
+        subprocess.run([options.build / "bin" / "musher", "certs", *certificates], check=True, stdout=subprocess.DEVNULL)
     environment = os.environ | {"AWS_EC2_METADATA_DISABLED": "true"}
     result = {}
-    coordinator = subprocess.Popen([program, "serve", folder, str(options.workers)], stdout=subprocess.PIPE, text=True,
+    coordinator = subprocess.Popen([program, "serve", folder, str(ranks), *certificates], stdout=subprocess.PIPE, text=True,
                                    env=environment)
     try:
         address, token = coordinator.stdout.readline().split()
-        workers = subprocess.Popen([program, "work", address, token, str(options.workers), str(options.seconds)],
+        workers = subprocess.Popen([program, "work", address, token, str(ranks), str(options.seconds)],
                                    stdout=subprocess.PIPE, text=True)
         try:
             for line in workers.stdout:
@@ -76,20 +81,33 @@ def measure(options, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "build")
-    parser.add_argument("--workers", type=int, default=1000)
+    parser.add_argument("--workers", default="64+tls,1000,1000+tls,10000",
+                        help="numbers of ranks, each a job of its own; +tls: with mutual TLS")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--out", type=Path, help="a page whose section is replaced")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="musher-benchmark-") as folder:
-        result = measure(options, Path(folder))
-    body = (f"One job of {options.workers:,} simulated ranks, each on a connection of its own (`benchmarks/many_workers.py`). In "
-            f"{options.seconds:.0f} s of training they sent {result['reports']:,} reports, each\nrank one every "
-            f"{result['heartbeat']:.3g} s but for the leader, and ended an epoch: **{100 * result['share']:.1f} % of a core**. Peak memory of the "
-            f"coordinator: **{result['mib']:.0f} MiB**.\nAll had joined after {result['joined']:.1f} s, and had their samples "
-            f"{result['assigned']:.1f} s later. {machine_line()}")
+    lines = ["Jobs of simulated ranks, each on a connection of its own, with mutual TLS or as on loopback without, on the machine of the",
+             f"coordinator (`benchmarks/many_workers.py`); they train for {options.seconds:.0f} s, and an epoch ends meanwhile. An answer's",
+             f"time is median, 99th percentile and worst. {machine_line()}", "",
+             "| ranks | TLS | all have joined, s | all have their samples, s | a report every, s | report, ms "
+             "| samples of the next epoch, ms | of a core | peak MiB |", "|---|---|---|---|---|---|---|---|---|"]
+    for word in options.workers.split(","):
+        ranks, tls = int(word.removesuffix("+tls")), word.endswith("+tls")
+        with tempfile.TemporaryDirectory(prefix="musher-benchmark-") as folder:
+            lines.append(row(ranks, tls, measure(options, ranks, tls, Path(folder))))
+        print(lines[-1], flush=True)
+    body = "\n".join(lines)
     if options.out:
         put_section(options.out, WORKERS, body)
     print(body)
+
+
+def row(ranks, tls, result):
+    def answer(name):
+        return "{median:.1f}, {p99:.1f}, {worst:.0f}".format(**result[name])
+
+    return (f"| {ranks:,} | {'yes' if tls else 'no'} | {result['joined']:.2f} "
+            f"| {result['joined'] + result['assigned']:.2f} | {result['heartbeat']:.3g} | {answer('report_ms')} | {answer('assignment_ms')} | {100 * result['share']:.1f} % | {result['mib']:.0f} |")
 
 
 if __name__ == "__main__":

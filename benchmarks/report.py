@@ -71,7 +71,7 @@ def allreduce_section(rounds):
 
 # What other scripts than benchmarks/run put on the page.
 RECOVERY, CHECKPOINTS, RESTART = "## A rank dies", "## Checkpoints", "## A coordinator comes back"
-DAY, WORKERS, LIST = "## A day of 10,000 jobs", "## 1,000 ranks", "## 100,000 jobs"
+DAY, WORKERS, LIST = "## A day of 10,000 jobs", "## Many ranks", "## 100,000 jobs"
 MANIFEST = "## A manifest of 10 million images"
 RECIPE = "## The Fashion-MNIST recipe beside PyTorch DDP"
 DECODE, DOGS = "## Pictures beside torchvision", "## The dog recipe beside PyTorch"

@@ -75,6 +75,7 @@ struct ActiveJob {
   bool prepared = false;
   std::vector<std::string> resume_candidates;
   std::optional<AttemptMembership> membership;
+  Deadline::Clock::time_point ranks_watched;  ///< last, for a hang
   std::map<int, RankLife> ranks;
   Deadline::Clock::time_point started;
   Newcomers newcomers;

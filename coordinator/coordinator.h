@@ -223,6 +223,7 @@ class Coordinator {
   void lose_rank(const JobPtr& job, int rank, const std::string& what, bool fatal = false);
   void rank_ended(const std::string& name, std::uint64_t attempt, const RankExit& exit);  // (free)
   void watch_ranks(const JobPtr& job);
+  void look_for_hang(const JobPtr& job, Deadline::Clock::time_point now);
   void watch_joins(const JobPtr& job, Deadline::Clock::time_point now);
   bool kill_rank(const JobPtr& job, int rank);
   void end_left_out(const JobPtr& job, Deadline::Clock::time_point now);

@@ -10,7 +10,8 @@ namespace musher {
 
 namespace {
 
-constexpr double kReportsASecond = 200;  // of a job, but for its leader's
+constexpr double kReportsASecond = 100;  // of a job, but for its leader's
+constexpr double kReportsInTimeout = 3;  // at least: one or two that get lost are no hang
 
 Caller caller_of(const v1::RankId& id) {
   return {id.attempt(), id.generation(), id.rank(), id.token()};
@@ -104,7 +105,7 @@ double Coordinator::heartbeat_of(const ActiveJob& job, int rank) const {
     seconds = std::max(seconds, ranks / kReportsASecond);
   }
   const double timeout = static_cast<double>(job.job.hyperparameters.heartbeat_timeout_seconds);
-  return std::min(seconds, timeout / 4);
+  return std::min(seconds, timeout / kReportsInTimeout);
 }
 
 v1::JoinReply Coordinator::join_reply(const JobPtr& job, int rank) {

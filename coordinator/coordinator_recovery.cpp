@@ -20,6 +20,7 @@ using Clock = Deadline::Clock;
 using std::chrono::milliseconds;
 
 constexpr std::chrono::seconds kLeftOutTime{5};
+constexpr milliseconds kHangCheck{250};
 
 long long seconds(milliseconds time) {
   return std::chrono::duration_cast<std::chrono::seconds>(time).count();
@@ -258,6 +259,16 @@ void Coordinator::watch_ranks(const JobPtr& job) {
     log_line(job, job->why_killed + "; the attempt ends");
     return kill_attempt(job);
   }
+  watch_newcomers(job, now);
+  end_left_out(job, now);
+  // Not with each report that changes something: there may be thousands of ranks.
+  if (now - job->ranks_watched < kHangCheck) return;
+  job->ranks_watched = now;
+  look_for_hang(job, now);
+}
+
+void Coordinator::look_for_hang(const JobPtr& job, Clock::time_point now) {
+  const JobState& state = job->state();
   std::vector<RankSign> signs;
   for (const Member& member : job->membership->generation->members) {
     if (state.finished.contains(member.rank) || state.lost.contains(member.rank)) continue;
@@ -276,8 +287,6 @@ void Coordinator::watch_ranks(const JobPtr& job) {
     job->regroup_asked = now;
     log_line(job, hang.what + "; they are told to give the collective up");
   }
-  watch_newcomers(job, now);
-  end_left_out(job, now);
 }
 
 /// A rank that the others went on without may run all the same, or be stopped: it ends by itself

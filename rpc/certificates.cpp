@@ -1,6 +1,7 @@
 #include "rpc/certificates.h"
 
 #include <algorithm>
+#include <optional>
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -234,46 +235,54 @@ CertificateJudge::CertificateJudge(const std::string& authority)
 
 CertificateJudge::~CertificateJudge() = default;
 
-/// All but its dates.
-Finding CertificateJudge::examine(const std::string& certificate) const {
+CertificateJudge::Worth CertificateJudge::examine(const std::string& certificate) const {
   const Certificate one = read_certificate(certificate);
-  if (!one) return {Flaw::kUntrusted, "", "the certificate can't be read"};
+  if (!one) return {{Flaw::kUntrusted, "", "the certificate can't be read"}, {}, {}};
   const StoreContext context(::X509_STORE_CTX_new());
   require(context && ::X509_STORE_CTX_init(context.get(), store_->authorities.get(), one.get(),
                                            nullptr) == 1,
           "a certificate can't be checked");
   ::X509_STORE_CTX_set_default(context.get(), "ssl_client");
   ::X509_STORE_CTX_set_flags(context.get(), X509_V_FLAG_NO_CHECK_TIME);
-  if (::X509_verify_cert(context.get()) == 1) return {Flaw::kNone, name_of(one.get()), ""};
+  Worth worth{{Flaw::kNone, name_of(one.get()), ""},
+              time_of(::X509_get0_notBefore(one.get())),
+              time_of(::X509_get0_notAfter(one.get()))};
+  if (::X509_verify_cert(context.get()) == 1) return worth;
   ::ERR_clear_error();
-  return {Flaw::kUntrusted, name_of(one.get()),
-          fmt::format("the certificate of {} is not to be trusted: {}", name_of(one.get()),
-                      ::X509_verify_cert_error_string(::X509_STORE_CTX_get_error(context.get())))};
+  worth.finding.flaw = Flaw::kUntrusted;
+  worth.finding.why =
+      fmt::format("the certificate of {} is not to be trusted: {}", worth.finding.name,
+                  ::X509_verify_cert_error_string(::X509_STORE_CTX_get_error(context.get())));
+  return worth;
 }
 
+/// OpenSSL takes longer to read a certificate than a call takes otherwise, and processes present
+/// the same one with each call: what is known of it is kept.
 Finding CertificateJudge::judge(const std::string& certificate, Clock::time_point now) const {
   if (certificate.empty()) return {Flaw::kMissing, "", "there is no certificate"};
-  Finding finding;
+  std::optional<Worth> worth;
   {
     const std::lock_guard lock(mutex_);
     const auto known = trusted_.find(certificate);
-    if (known != trusted_.end()) finding = known->second;
+    if (known != trusted_.end()) worth = known->second;
   }
-  if (finding.name.empty()) {
-    finding = examine(certificate);
-    if (finding.flaw != Flaw::kNone) return finding;
+  if (!worth) {
+    worth = examine(certificate);
+    if (worth->finding.flaw != Flaw::kNone) return worth->finding;
     const std::lock_guard lock(mutex_);
     if (trusted_.size() >= kMostRemembered) trusted_.clear();
-    trusted_.emplace(certificate, finding);
+    trusted_.emplace(certificate, *worth);
   }
-  const Certificate one = read_certificate(certificate);
-  const auto from = time_of(::X509_get0_notBefore(one.get()));
-  const auto until = time_of(::X509_get0_notAfter(one.get()));
-  if (now >= from && now <= until) return finding;
-  return {Flaw::kExpired, finding.name,
-          now < from
-              ? fmt::format("the certificate of {} is not good before {}", finding.name, date(from))
-              : fmt::format("the certificate of {} expired at {}", finding.name, date(until))};
+  const std::string& name = worth->finding.name;
+  if (now < worth->from) {
+    return {Flaw::kExpired, name,
+            fmt::format("the certificate of {} is not good before {}", name, date(worth->from))};
+  }
+  if (now > worth->until) {
+    return {Flaw::kExpired, name,
+            fmt::format("the certificate of {} expired at {}", name, date(worth->until))};
+  }
+  return worth->finding;
 }
 
 }  // namespace musher

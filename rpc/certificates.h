@@ -71,12 +71,17 @@ class CertificateJudge {
   Finding judge(const std::string& certificate, std::chrono::system_clock::time_point now) const;
 
  private:
-  Finding examine(const std::string& certificate) const;
+  /// What of a certificate's worth does not change.
+  struct Worth {
+    Finding finding;  ///< all but its dates
+    std::chrono::system_clock::time_point from, until;
+  };
+  Worth examine(const std::string& certificate) const;
 
   struct Store;
   std::unique_ptr<Store> store_;
   mutable std::mutex mutex_;
-  mutable std::map<std::string, Finding> trusted_;  ///< by their PEM text
+  mutable std::map<std::string, Worth> trusted_;  ///< by their PEM text
 };
 
 }  // namespace musher
