@@ -7,6 +7,8 @@
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/linspace.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -56,6 +58,7 @@ class TorchScriptModel : public Model {
   void train(bool on) override { module_.train(on); }
   bool is_script() const override { return true; }
   void write_script(const ByteSink& sink) const override;
+  torch::jit::Module copy() const { return module_.clone(); }
 
  private:
   /// A tensor that two modules share has two names: the first stands.
@@ -132,6 +135,29 @@ std::unique_ptr<Model> load_torchscript(const std::string& path, const ModelSpec
                 fmt::format("model {} can't be used: {}", path, wrong));
   }
   return model;
+}
+
+std::unique_ptr<Model> optimize_for_inference(Model& model,
+                                              const std::vector<std::int64_t>& input_shape) {
+  const auto* script = dynamic_cast<const TorchScriptModel*>(&model);
+  if (script == nullptr) return nullptr;
+  const at::NoGradGuard no_grad;
+  std::vector<std::int64_t> shape{2};
+  shape.insert(shape.end(), input_shape.begin(), input_shape.end());
+  const at::Tensor batch = at::linspace(-2, 2, at::zeros(shape).numel()).reshape(shape);
+  try {
+    torch::jit::Module module = script->copy();
+    module.eval();
+    auto faster = std::make_unique<TorchScriptModel>(torch::jit::optimize_for_inference(module));
+    model.train(false);
+    constexpr double kRelative = 1e-3;
+    constexpr double kAbsolute = 1e-4;
+    if (at::allclose(faster->forward(batch), model.forward(batch), kRelative, kAbsolute))
+      return faster;
+  } catch (const std::exception&) {
+    // Not this model.
+  }
+  return nullptr;
 }
 
 }  // namespace musher

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "model/model.h"
 
@@ -13,5 +15,13 @@ namespace musher {
 /// wrong: not TorchScript, no parameters to train, a forward that fails for [2, input_shape…] or
 /// does not return [2, classes].
 std::unique_ptr<Model> load_torchscript(const std::string& path, const ModelSpec& spec);
+
+/// The same model for evaluation alone, faster: frozen, batch-norm folded into the convolutions
+/// before it, and these run by oneDNN in its own layout, as torch.jit.optimize_for_inference does.
+/// Its outputs differ by rounding, which is checked with a batch of this shape. Null where the
+/// model is not TorchScript, or is such that it can't be frozen, e.g. its forward writes to itself:
+/// then there is nothing to do but to use it as it is.
+std::unique_ptr<Model> optimize_for_inference(Model& model,
+                                              const std::vector<std::int64_t>& input_shape);
 
 }  // namespace musher

@@ -14,6 +14,7 @@
 #include "image/image_decoder.h"
 #include "image/preprocessing.h"
 #include "model/artifact.h"
+#include "model/torchscript.h"
 #include "storage/object_store.h"
 
 namespace musher {
@@ -76,8 +77,11 @@ std::shared_ptr<Predictor> load_predictor(const std::string& text, const Storage
   folder.path = slash == uri.path.npos ? "" : uri.path.substr(0, slash);
   const auto bytes = open_store(folder, storage)->read(uri.path.substr(slash + 1));
   std::vector<LoadedArtifact> instances;
-  for (std::size_t i = 0; i < options.instances; ++i)
-    instances.push_back(load_artifact(bytes, text));
+  for (std::size_t i = 0; i < options.instances; ++i) {
+    LoadedArtifact& loaded = instances.emplace_back(load_artifact(bytes, text));
+    auto faster = optimize_for_inference(*loaded.model, loaded.contents.input_shape);
+    if (faster) loaded.model = std::move(faster);
+  }
   const ArtifactContents& contents = instances.front().contents;
   const auto decoder = [&] {
     try {

@@ -118,7 +118,9 @@ class Endpoint(MusherTest):
         import torch
         self.start_s3()
         self.upload(self.folder / "data", "data")
-        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 3))
+        # What serving folds together: convolution, batch-norm with statistics of its own, ReLU.
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Flatten(),
+                                  torch.nn.Linear(8 * 7 * 7, 3))
         torch.jit.script(net).save(str(self.folder / "net.pt"))
         self.s3.client().upload_file(str(self.folder / "net.pt"), BUCKET, "net.pt")
         job = make_job("script", f"s3://{BUCKET}/data", f"s3://{BUCKET}/jobs", model=f"s3://{BUCKET}/net.pt", epochs=1)
