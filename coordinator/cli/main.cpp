@@ -6,14 +6,16 @@
 #include <signal.h>
 
 #include "coordinator/cli/command.h"
+#include "coordinator/cli/function.h"
 
 namespace {
 
 using namespace musher::cli;
 
-constexpr std::array kCommands = {&kTrain,  &kServe,    &kSubmit, &kList,   &kStatus, &kWatch,
-                                  &kLogs,   &kMetrics,  &kReport, &kQueue,  &kResize, &kStop,
-                                  &kDelete, &kValidate, &kCerts,  &kAccess, &kHosts,  &kFleet};
+constexpr std::array kCommands = {&kTrain,  &kServe,    &kSubmit,  &kList,     &kStatus,
+                                  &kWatch,  &kLogs,     &kMetrics, &kReport,   &kQueue,
+                                  &kResize, &kStop,     &kDelete,  &kValidate, &kCerts,
+                                  &kAccess, &kFunction, &kHosts,   &kFleet};
 
 void print_help(std::ostream& out) {
   out << "musher COMMAND …\n\nTrains models on many machines.\n\n";

@@ -18,9 +18,10 @@ AccessError denied(const AccessKey& key, std::string_view action, std::string_vi
 
 }  // namespace
 
-std::variant<Caller, AccessError> AccessGate::admit(const SignedRequest& request,
-                                                    std::string_view action,
-                                                    std::string_view resource, SystemTime now) {
+std::variant<SignedCaller, AccessError> AccessGate::admit(const SignedRequest& request,
+                                                          std::string_view action,
+                                                          std::string_view resource,
+                                                          SystemTime now) {
   const auto read = read_claim(request);
   if (const auto* wrong = std::get_if<AccessError>(&read)) return *wrong;
   const auto& claim = std::get<SignatureClaim>(read);
@@ -41,7 +42,7 @@ std::variant<Caller, AccessError> AccessGate::admit(const SignedRequest& request
   }
   const AccessPolicy::Verdict verdict = key->policy.decide(action, resource);
   if (verdict != AccessPolicy::Verdict::kAllowed) return denied(*key, action, resource, verdict);
-  return Caller{key->id, key->user_arn};
+  return SignedCaller{key->id, key->user_arn};
 }
 
 }  // namespace musher

@@ -12,7 +12,7 @@
 namespace musher {
 
 /// Whom a request is from, once that is certain.
-struct Caller {
+struct SignedCaller {
   std::string access_key_id;
   std::string user_arn;
 };
@@ -26,8 +26,9 @@ class AccessGate {
 
   /// `action` e.g. "sagemaker:InvokeEndpoint", `resource` an ARN. Throws only where the keys can't
   /// be read.
-  std::variant<Caller, AccessError> admit(const SignedRequest& request, std::string_view action,
-                                          std::string_view resource, SystemTime now);
+  std::variant<SignedCaller, AccessError> admit(const SignedRequest& request,
+                                                std::string_view action, std::string_view resource,
+                                                SystemTime now);
 
  private:
   AccessKeys& keys_;

@@ -30,6 +30,9 @@ std::string canonical_request(const SignedRequest& request,
 /// Everything but RFC 3986's unreserved characters as %XX; `keep_slash` for paths.
 std::string uri_encode(std::string_view text, bool keep_slash);
 
+/// %XX to bytes; what is no such escape stays.
+std::string uri_decode(std::string_view text);
+
 /// ASCII alone, whatever the locale.
 std::string lower_case(std::string_view text);
 

@@ -143,7 +143,7 @@ class MusherTest(unittest.TestCase):
 
     def command(self, words):
         words = [str(MUSHER), *map(str, words)]
-        if not self.address or words[1] in ("train", "serve", "validate", "certs", "access", "hosts", "fleet"):
+        if not self.address or words[1] in ("train", "serve", "validate", "certs", "access", "function", "hosts", "fleet"):
             return words
         tls = ["--tls", str(self.tls)] if self.tls and "--tls" not in words else []
         return words + ["--coordinator", self.address, *tls]

@@ -75,13 +75,14 @@ class AccessGateTest : public testing::Test {
 
 TEST_F(AccessGateTest, LetsInWhoMay) {
   const auto answer = gate_.admit(fresh().view(), kInvoke, kDogs, now_);
-  ASSERT_TRUE(std::holds_alternative<Caller>(answer));
-  EXPECT_EQ(std::get<Caller>(answer).user_arn, "arn:aws:iam::000000000000:user/function");
+  ASSERT_TRUE(std::holds_alternative<SignedCaller>(answer));
+  EXPECT_EQ(std::get<SignedCaller>(answer).user_arn, "arn:aws:iam::000000000000:user/function");
 }
 
 TEST_F(AccessGateTest, ARecordedRequestIsOfNoUse) {
   const Signed request = fresh();
-  EXPECT_TRUE(std::holds_alternative<Caller>(gate_.admit(request.view(), kInvoke, kDogs, now_)));
+  EXPECT_TRUE(
+      std::holds_alternative<SignedCaller>(gate_.admit(request.view(), kInvoke, kDogs, now_)));
   now_ += std::chrono::minutes(1);
   EXPECT_THAT(refused(request).message, HasSubstr("already been used"));
 }

@@ -1,0 +1,182 @@
+// musher function
+
+#include "coordinator/cli/function.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "common/log.h"
+#include "coordinator/cli/daemon_options.h"
+#include "coordinator/server.h"
+#include "rpc/tls.h"
+#include "serving/function/function_api.h"
+#include "serving/function/image_invoker.h"
+#include "serving/http/server.h"
+
+namespace musher::cli {
+
+namespace {
+
+/// As it stands on the command line.
+struct Given {
+  std::string verb;
+  FunctionName function;
+  std::string listen = "127.0.0.1:7078";
+  std::string keys;
+  std::string endpoint;
+  std::string endpoint_url;
+  std::string endpoint_key;
+  std::vector<std::string> allowed_urls;
+  int reserved_concurrency = 10;
+  double timeout = 60;
+  int max_retries = 2;
+  double retry_after = 60;
+  double max_event_age = 21'600;
+  double drain = 70;
+};
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(1000 * seconds));
+}
+
+[[noreturn]] void refuse(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, message + "; see musher function --help");
+}
+
+void check_range(const char* option, double value, double least, double most) {
+  if (!(value >= least && value <= most))
+    refuse(fmt::format("{} must be from {} to {}, not {}", option, least, most, value));
+}
+
+void check_given(const Given& given) {
+  if (given.verb != "serve") refuse("musher function has serve, not \"" + given.verb + "\"");
+  check(given.function);
+  for (const auto& [option, value] : {std::pair{"--keys", &given.keys},
+                                      {"--endpoint", &given.endpoint},
+                                      {"--endpoint-url", &given.endpoint_url},
+                                      {"--endpoint-key", &given.endpoint_key}}) {
+    if (value->empty()) refuse(fmt::format("{} is missing", option));
+  }
+  if (given.allowed_urls.empty())
+    refuse("--allow-url is missing: the function reads images below such a prefix alone");
+  check_range("--reserved-concurrency", given.reserved_concurrency, 0, 1000);
+  check_range("--timeout", given.timeout, 0.001, 900);
+  check_range("--max-retries", given.max_retries, 0, 2);
+  check_range("--retry-after", given.retry_after, 0.001, 3600);
+  check_range("--max-event-age", given.max_event_age, 1, 21'600);
+  check_range("--drain", given.drain, 0, 86'400);
+}
+
+HttpServerOptions http_options(const Given& given) {
+  const ListenAddress address = ListenAddress::parse(given.listen);
+  if (!is_loopback(address.host)) {
+    refuse("--listen must be of this machine, e.g. 127.0.0.1:7078, not " + given.listen +
+           ": to be reached by others it needs a proxy before it that has TLS");
+  }
+  HttpServerOptions http;
+  http.address = address.host == "localhost" ? "127.0.0.1" : address.host;
+  http.port = static_cast<std::uint16_t>(address.port);
+  // What is a little too large is told so in Lambda's words.
+  http.body_limit = FunctionApi::kCallLimit + (1 << 20);
+  return http;
+}
+
+FunctionOptions function_options(const Given& given) {
+  FunctionOptions options;
+  options.name = given.function.name;
+  options.reserved_concurrency = static_cast<std::size_t>(given.reserved_concurrency);
+  options.timeout = milliseconds(given.timeout);
+  options.events.max_retries = given.max_retries;
+  options.events.first_retry = milliseconds(given.retry_after);
+  options.events.max_age = milliseconds(given.max_event_age);
+  return options;
+}
+
+/// A store that does not answer takes no longer than the function may.
+StorageConfig storage_options(const Given& given) {
+  StorageConfig storage = StorageConfig::from_environment();
+  const auto most = std::max(std::chrono::milliseconds(1), milliseconds(given.timeout) / 2);
+  storage.connect_timeout = std::min(storage.connect_timeout, most);
+  storage.request_timeout = std::min(storage.request_timeout, most);
+  storage.retry_limit = std::min(storage.retry_limit, most);
+  return storage;
+}
+
+int serve(const Given& given) {
+  block_stop_signals();
+  const Logger logger = make_logger();
+  const StorageConfig storage = storage_options(given);
+  const auto invoker = std::make_shared<ImageInvoker>(
+      ImageInvokerOptions{
+          .endpoint = given.endpoint, .allowed_urls = given.allowed_urls, .storage = storage},
+      EndpointClientOptions{.url = given.endpoint_url,
+                            .region = given.function.region,
+                            .key = read_signing_key(given.endpoint_key),
+                            .ca_bundle = storage.ca_bundle});
+  AccessKeys keys(given.keys, given.function.account);
+  AccessGate gate(keys, {given.function.region, "lambda"});
+  FunctionService service(
+      function_options(given),
+      [invoker](const std::string& event, const FunctionContext& context, FunctionLog& log) {
+        return (*invoker)(event, context, log);
+      },
+      logger);
+  FunctionApi api(gate, given.function, service);
+  HttpServer server(http_options(given),
+                    [&](HttpRequest request, std::shared_ptr<Exchange> exchange) {
+                      api.handle(std::move(request), std::move(exchange));
+                    });
+  logger->info("function {} on {}:{}, at most {} executions at a time", given.function.arn(),
+               http_options(given).address, server.port(), given.reserved_concurrency);
+  while (wait_for_stop_signal(Deadline::after(std::chrono::hours(1))) == 0) {
+  }
+  logger->info("draining");
+  const bool all = server.drain(Deadline::after(milliseconds(given.drain)));
+  service.close();
+  logger->info(all ? "ended" : "ended with calls that have no answer");
+  return all ? kOk : kFailed;
+}
+
+int run(const Command& command, const std::vector<std::string>& words) {
+  Given given;
+  Options options(command);
+  options.positional("VERB", &given.verb);
+  options.positional("NAME", &given.function.name);
+  options.add("listen", &given.listen, "HOST:PORT",
+              "a loopback address; port 0: a free one (127.0.0.1:7078)");
+  options.add("keys", &given.keys, "FOLDER",
+              "of `musher access`: who may lambda:InvokeFunction; needed");
+  options.add("endpoint", &given.endpoint, "NAME", "that the function invokes; needed");
+  options.add("endpoint-url", &given.endpoint_url, "URL",
+              "where that is: https://HOST:PORT, or http:// on this machine; needed");
+  options.add("endpoint-key", &given.endpoint_key, "FILE",
+              "the function's own key, as `musher access create` printed it, its owner's alone; "
+              "needed");
+  options.add("allow-url", &given.allowed_urls, "PREFIX",
+              "below which images are read, s3://bucket/folder; may be repeated; needed");
+  options.add("reserved-concurrency", &given.reserved_concurrency, "N",
+              "executions at a time; what is more gets 429 (10)");
+  options.add("timeout", &given.timeout, "S", "of one execution (60)");
+  options.add("max-retries", &given.max_retries, "N", "of an event after a failure, 0 to 2 (2)");
+  options.add("retry-after", &given.retry_after, "S",
+              "until the first of them, twice as long until the second (60)");
+  options.add("max-event-age", &given.max_event_age, "S",
+              "after which an event is given up (21600)");
+  options.add("region", &given.function.region, "REGION", "of function and endpoint (us-east-1)");
+  options.add("drain", &given.drain, "S", "for what is under way at SIGTERM (70)");
+  if (!options.parse(words)) return kOk;
+  check_given(given);
+  return serve(given);
+}
+
+}  // namespace
+
+const Command kFunction = {
+    "function", "serve NAME",
+    "Serve a function by AWS Lambda's Invoke API: it fetches the image that an event names, "
+    "{\"url\": \"s3://bucket/lab.jpg\"}, asks an endpoint about it and returns what that says. "
+    "Callers sign as boto3 does.",
+    run};
+
+}  // namespace musher::cli

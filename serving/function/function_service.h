@@ -1,0 +1,71 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <functional>
+#include <mutex>
+#include <string>
+
+#include "common/log.h"
+#include "common/thread.h"
+#include "serving/endpoint/work_pool.h"
+#include "serving/function/event_queue.h"
+#include "serving/function/execution.h"
+
+namespace musher {
+
+struct FunctionOptions {
+  std::string name;
+  /// Executions at a time, of calls that wait and of events together. 0: none at all.
+  std::size_t reserved_concurrency = 10;
+  std::chrono::milliseconds timeout{60'000};  ///< of one execution
+  EventOptions events;
+};
+
+/// Runs one function: at once, up to the reserved concurrency, for callers that wait, and from a
+/// queue for events, as often as EventOptions say. Events are in memory: those that wait when it
+/// ends are lost, each with a line in the log. Thread-safe.
+class FunctionService {
+ public:
+  FunctionService(FunctionOptions options, Function function, Logger logger);
+  ~FunctionService();  ///< close()
+  FunctionService(const FunctionService&) = delete;
+  FunctionService& operator=(const FunctionService&) = delete;
+
+  struct Call {
+    std::string request_id;
+    std::string function_arn;
+    std::string payload;
+  };
+  using Done = std::function<void(Execution)>;  ///< called once, on another thread; must not throw
+
+  /// False, at once, where as many executions run as may: then nothing was done.
+  bool try_invoke(Call call, Done done);
+
+  /// Takes an event. False, at once, where too many wait.
+  bool try_queue(Call call);
+
+  /// Lets what runs end. No call may come after. Idempotent; by one thread.
+  void close();
+
+ private:
+  void dispatch();
+  void run(Call call, const Done& done);
+  void start_event(FunctionEvent event);
+  void event_ended(FunctionEvent event, const Execution& execution);
+  bool take_slot();
+  void free_slot();
+
+  const FunctionOptions options_;
+  const Function function_;
+  const Logger logger_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::size_t running_ = 0;
+  bool closing_ = false;
+  EventQueue events_;
+  WorkPool pool_;  ///< a thread for each execution that may run
+  Thread dispatcher_;
+};
+
+}  // namespace musher

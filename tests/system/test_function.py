@@ -1,0 +1,259 @@
+"""`musher function serve`: boto3's `lambda` client, a model server behind InvokeEndpoint, and a key that may do just that."""
+import base64
+import contextlib
+import http.client
+import http.server
+import json
+import os
+import signal
+import threading
+import unittest
+
+import boto3
+import numpy as np
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from musher_testing import BUCKET, BUILD, MusherTest, free_port, make_images, make_job
+
+ENDPOINT = BUILD / "bin" / "musher-endpoint"
+ACCOUNT = "000000000000"
+REGION = "eu-west-1"
+DOGS = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/dogs"
+FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:lab"
+
+
+class HeldEndpoint:
+    """Stands for a model server: counts requests and answers them when told, or as told."""
+
+    def __init__(self):
+        held = self
+        self.changed = threading.Condition()
+        self.waiting = 0
+        self.released = threading.Event()
+        self.statuses = []  # of the next answers; then 200
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                with held.changed:
+                    held.waiting += 1
+                    held.changed.notify_all()
+                    status = held.statuses.pop(0) if held.statuses else 200
+                held.released.wait()
+                body = b"[[1.0, 2.0]]" if status == 200 else b'{"Message": "no picture"}'
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("x-amzn-ErrorType", "ModelError")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def wait_for(self, count):
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.waiting >= count, 60):
+                raise AssertionError(f"{self.waiting} requests came, not {count}")
+
+    def close(self):
+        self.released.set()
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+class Function(MusherTest):
+    def setUp(self):
+        super().setUp()
+        self.keys = self.folder / "keys"
+        make_images(self.folder / "data")
+        self.picture = next((self.folder / "data" / "class1").glob("*.jpg"))
+
+    def make_key(self, user, action, resource):
+        """The key, and the file that it was printed to."""
+        policy = self.folder / f"{user}-policy.json"
+        policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": action, "Resource": resource}]}))
+        printed = self.musher("access", "create", user, "--policy", policy, "--keys", self.keys, code=0).stdout
+        path = self.folder / f"{user}.key"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(printed)
+        return json.loads(printed)["AccessKey"], path
+
+    def client(self, service, port, key):
+        return boto3.client(service, endpoint_url=f"http://127.0.0.1:{port}", region_name=REGION,
+                            aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"],
+                            config=Config(retries={"max_attempts": 0}, max_pool_connections=32))
+
+    def ping(self, port):
+        with contextlib.suppress(ConnectionError):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection.request("GET", "/ping")
+            status = connection.getresponse().status
+            connection.close()
+            return status == 200
+        return False
+
+    def start(self, words, port, log):
+        process = self.processes.start([*map(str, words)], env=self.environment, log=log)
+
+        def ready():
+            self.assertIsNone(process.poll(), f"it ended: {log.read_text()}")
+            return self.ping(port)
+
+        self.wait_until(ready, 60, "/ping says 200")
+        return process
+
+    def function_words(self, url, *arguments):
+        """`musher function serve`, with a key for the endpoint `dogs`."""
+        if not hasattr(self, "own_key"):
+            _, self.own_key = self.make_key("function", "sagemaker:InvokeEndpoint", DOGS)
+        return ["function", "serve", "lab", "--keys", self.keys, "--region", REGION, "--endpoint", "dogs", "--endpoint-url", url,
+                "--endpoint-key", self.own_key, *arguments]
+
+    def start_function(self, url, *arguments):
+        self.port = free_port()
+        self.log = self.folder / "function.log"
+        words = self.function_words(url, "--listen", f"127.0.0.1:{self.port}", *arguments)
+        return self.start(self.command(words), self.port, self.log)
+
+    def refused(self, call, **arguments):
+        with self.assertRaises(ClientError) as caught:
+            call(**arguments)
+        return caught.exception.response
+
+    def test_boto3_invokes_the_model_through_the_function(self):
+        self.start_s3()
+        self.upload(self.folder / "data", "data")
+        description, _ = self.train(make_job("tiny", f"file://{self.folder}/data", f"file://{self.folder}/jobs", epochs=6))
+        endpoint_port = free_port()
+        caller, _ = self.make_key("caller", "lambda:InvokeFunction", FUNCTION)
+        direct, _ = self.make_key("direct", "sagemaker:InvokeEndpoint", DOGS)
+        self.start([ENDPOINT, "--model", description["ModelArtifacts"]["S3ModelArtifacts"], "--port", endpoint_port, "--endpoint",
+                    "dogs", "--keys", self.keys, "--region", REGION, "--access-log"], endpoint_port, self.folder / "endpoint.log")
+        server = self.start_function(f"http://127.0.0.1:{endpoint_port}", "--allow-url", f"s3://{BUCKET}/data/class1",
+                                     "--retry-after", "0.05")
+        key = f"data/class1/{self.picture.name}"
+        client = self.client("lambda", self.port, caller)
+
+        answer = client.invoke(FunctionName="lab", LogType="Tail", Payload=json.dumps({"url": f"s3://{BUCKET}/{key}"}))
+        self.assertEqual((answer["StatusCode"], answer["ExecutedVersion"]), (200, "$LATEST"))
+        self.assertNotIn("FunctionError", answer)
+        payload = json.load(answer["Payload"])
+        request_id = answer["ResponseMetadata"]["RequestId"]
+        self.assertEqual(list(payload), ["statusCode", "headers", "type-result", "COntent-Type-In", "body"])
+        self.assertEqual((payload["statusCode"], payload["type-result"]), (200, "<class 'str'>"))
+        self.assertEqual(payload["headers"], {"Content-Type": "text/plain", "Access-Control-Allow-Origin": "*"})
+        self.assertIn(f"aws_request_id={request_id}", payload["COntent-Type-In"])
+        logits = json.loads(payload["body"])
+        self.assertEqual((np.shape(logits), int(np.argmax(logits))), ((1, 3), 1))
+        by_endpoint = self.client("sagemaker-runtime", endpoint_port, direct).invoke_endpoint(
+            EndpointName="dogs", ContentType="image/jpeg", Body=self.picture.read_bytes())
+        np.testing.assert_allclose(logits, json.load(by_endpoint["Body"]), atol=1e-4)
+        log = base64.b64decode(answer["LogResult"]).decode()
+        self.assertIn(f"START RequestId: {request_id} Version: $LATEST\n", log)
+        self.assertIn(f"REPORT RequestId: {request_id}\t", log)
+        self.assertIn(f'access {request_id} "POST /endpoints/dogs/invocations" 200', (self.folder / "endpoint.log").read_text())
+        # S3's own URLs mean the same object.
+        s3_url = f"https://s3.amazonaws.com/{BUCKET}/{key}"
+        answer = client.invoke(FunctionName=FUNCTION, Payload=json.dumps({"url": s3_url}))
+        np.testing.assert_allclose(json.loads(json.load(answer["Payload"])["body"]), logits, atol=1e-4)
+
+        # What goes wrong within the function: HTTP stays 200.
+        self.s3.client().put_object(Bucket=BUCKET, Key="data/class1/notes.txt", Body=b"no picture")
+        for event, kind, part in (
+                ({}, "ValueError", "the event must be"),
+                ({"url": f"s3://{BUCKET}/data/class1/none.jpg"}, "NoSuchKey", "none.jpg"),
+                ({"url": f"s3://{BUCKET}/data/class0/000.jpg"}, "AccessDenied", "prefixes"),
+                ({"url": "http://169.254.169.254/latest/meta-data/"}, "AccessDenied", "prefixes"),
+                ({"url": f"s3://{BUCKET}/data/class1/notes.txt"}, "ModelError", "calling the InvokeEndpoint operation")):
+            answer = client.invoke(FunctionName="lab", Payload=json.dumps(event))
+            failed = json.load(answer["Payload"])
+            self.assertEqual((answer["StatusCode"], answer["FunctionError"], failed["errorType"]), (200, "Unhandled", kind))
+            self.assertIn(part, failed["errorMessage"])
+
+        # What the callers may not.
+        for key_pair, function, code in ((direct, "lab", "AccessDeniedException"), (caller, "other", "AccessDeniedException"),
+                                         (caller | {"SecretAccessKey": "wrong"}, "lab", "InvalidSignatureException")):
+            error = self.refused(self.client("lambda", self.port, key_pair).invoke, FunctionName=function, Payload=b"{}")
+            self.assertEqual((error["ResponseMetadata"]["HTTPStatusCode"], error["Error"]["Code"]), (403, code))
+        error = self.refused(self.client("sagemaker-runtime", endpoint_port, caller).invoke_endpoint, EndpointName="dogs",
+                             Body=b"")
+        self.assertEqual(error["Error"]["Code"], "AccessDeniedException")
+
+        server.send_signal(signal.SIGTERM)
+        self.assertEqual(server.wait(timeout=60), 0, self.log.read_text())
+        for secret in (caller["SecretAccessKey"], json.loads(self.own_key.read_text())["AccessKey"]["SecretAccessKey"]):
+            self.assertNotIn(secret, self.log.read_text())
+
+    def test_the_eleventh_simultaneous_call_is_throttled_and_events_wait(self):
+        endpoint = HeldEndpoint()
+        self.addCleanup(endpoint.close)
+        caller, _ = self.make_key("caller", "lambda:*", "*")
+        server = self.start_function(endpoint.url, "--allow-url", f"file://{self.folder}/data", "--retry-after", "0.05")
+        client = self.client("lambda", self.port, caller)
+        event = json.dumps({"url": f"file://{self.picture}"})
+        answers = []
+
+        def invoke():
+            answers.append(client.invoke(FunctionName="lab", Payload=event))
+
+        threads = [threading.Thread(target=invoke) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        endpoint.wait_for(10)
+        with self.assertRaises(client.exceptions.TooManyRequestsException) as caught:
+            client.invoke(FunctionName="lab", Payload=event)
+        error = caught.exception.response
+        self.assertEqual(error["ResponseMetadata"]["HTTPStatusCode"], 429)
+        self.assertEqual(error["Reason"], "ReservedFunctionConcurrentInvocationLimitExceeded")
+        self.assertEqual(error["retryAfterSeconds"], "1")
+        self.assertEqual(client.invoke(FunctionName="lab", InvocationType="DryRun", Payload=event)["StatusCode"], 204)
+        queued = client.invoke(FunctionName="lab", InvocationType="Event", Payload=event)
+        self.assertEqual(queued["StatusCode"], 202)
+        with endpoint.changed:
+            endpoint.statuses = [424]  # the event's first execution fails, its second does not
+        endpoint.released.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual([answer["StatusCode"] for answer in answers], [200] * 10)
+        self.assertEqual({json.load(answer["Payload"])["body"] for answer in answers}, {"[[1.0, 2.0]]"})
+        endpoint.wait_for(12)
+        event_id = queued["ResponseMetadata"]["RequestId"]
+        self.wait_until(lambda: self.log.read_text().count(f"END RequestId: {event_id}") == 2, 30, "it has run again")
+        self.assertIn(f"event {event_id} failed, execution 1 of 3", self.log.read_text())
+        server.send_signal(signal.SIGTERM)
+        self.assertEqual(server.wait(timeout=60), 0, self.log.read_text())
+        self.assertNotIn("given up", self.log.read_text())
+
+    def test_says_what_is_wrong_with_its_options(self):
+        url = "http://127.0.0.1:1"
+        allowed = ["--allow-url", "s3://bucket/images"]
+
+        def fails(part, *words):
+            self.assertIn(part, self.musher(*words, code=2).stderr)
+
+        good = self.function_words(url, *allowed)
+        fails("proxy before it that has TLS", *good, "--listen", "0.0.0.0:7078")
+        fails("without TLS", *self.function_words("http://10.0.0.1:8080", *allowed))
+        fails("--allow-url", *self.function_words(url))
+        fails("--reserved-concurrency", *good, "--reserved-concurrency", "-1")
+        fails("--endpoint-key is missing", *good[:-4], *allowed)
+        fails("a function's name", "function", "serve", "a b", *good[3:])
+        fails("serve", "function", "list", "lab")
+        self.own_key.chmod(0o644)
+        fails("chmod 600", *good)
+
+
+if __name__ == "__main__":
+    unittest.main()
