@@ -49,7 +49,8 @@ std::map<std::pair<std::string, std::string>, std::string> known_keys(const fs::
     std::string kind;
     std::string key;
     std::string id;
-    if (words >> address >> kind >> key >> id) keys[{id, address}] = kind + " " + key;
+    if (words >> address >> kind >> key >> id)
+      keys[{id, address}] = fmt::format("{} {}", kind, key);
   }
   return keys;
 }
@@ -131,6 +132,8 @@ void FleetFolder::write(const std::vector<FleetHost>& hosts, int slots) const {
   for (const FleetHost& host : hosts) {
     if (host.ready()) ready.emplace_back(host.instance.address, slots);
   }
+  // A hostfile names a host, if one without room.
+  if (ready.empty()) ready.emplace_back("localhost", 0);
   replace_file(known_hosts(), known_hosts_text(hosts));
   replace_file(this->hosts(), hostfile_text(ready));
 }

@@ -37,7 +37,8 @@ class FleetFolder {
                                  const std::vector<FleetInstance>& instances,
                                  Deadline deadline) const;
 
-  /// Those that are ready, with `slots` each, as `musher serve --hosts` takes them.
+  /// Those that are ready, with `slots` each, as `musher serve --hosts` takes them; where there are
+  /// none, this machine without slots.
   void write(const std::vector<FleetHost>& hosts, int slots) const;
 
  private:

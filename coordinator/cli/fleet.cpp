@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "coordinator/cli/daemon_options.h"
+#include "coordinator/cli/fleet_follow.h"
 #include "coordinator/cli/fleet_options.h"
 #include "fleet/hosts.h"
 
@@ -73,9 +74,10 @@ bool tend(const AwsAccess& access, const FleetSettings& settings, const UpOption
   return waiting || options.keep;
 }
 
+/// False where there is none: whoever removed it meant it.
 bool time_is_up(const AwsAccess& access, const std::string& name) {
   const auto anchor = find_anchor(access, name, Deadline::after(kCallTime));
-  return !anchor || anchor->until <= std::chrono::system_clock::now();
+  return anchor && anchor->until <= std::chrono::system_clock::now();
 }
 
 int keep_up(const AwsAccess& access, const FleetSettings& settings, const UpOptions& options,
@@ -130,6 +132,33 @@ int up(const AwsAccess& access, const std::string& name, const UpOptions& option
   }
 }
 
+int follow(const AwsAccess& access, const std::string& name, UpOptions options,
+           const CoordinatorAddress& coordinator) {
+  FleetSettings settings = options.fleet.settings(name);
+  if (options.folder.empty()) {
+    throw Error(ErrorCode::kInvalidArgument, "--folder is missing; see musher fleet --help");
+  }
+  check_settings(settings);
+  const int most = settings.instances;
+  const FleetFolder folder(options.folder);
+  settings.public_key = folder.public_key(Deadline::after(kCallTime));
+  options.keep = true;  // a host that fails is no reason to end
+  std::map<std::string, std::string> told;
+  FleetActions fleet;
+  fleet.instances = [&] {
+    return static_cast<int>(fleet_instances(access, name, Deadline::after(kCallTime)).size());
+  };
+  fleet.rent = [&](int instances) {
+    settings.instances = instances;
+    tend(access, settings, options, folder, told);
+  };
+  fleet.withdraw = [&] { folder.write({}, 0); };
+  fleet.give_back = [&] { fleet_down(access, name, tell, Deadline::after(kCallTime)); };
+  fleet.time_is_up = [&] { return time_is_up(access, name); };
+  if (!fs::exists(folder.hosts())) fleet.withdraw();
+  return follow_jobs(coordinator, settings.type, most, fleet);
+}
+
 int list(const AwsAccess& access, const std::string& name, bool as_json) {
   const auto found = fleet_instances(access, name, Deadline::after(kCallTime));
   if (as_json) {
@@ -163,6 +192,7 @@ int run(const Command& command, const std::vector<std::string>& words) {
   std::string name;
   AwsAccess access;
   UpOptions up_options;
+  CoordinatorAddress coordinator;
   bool as_json = false;
   Options options(command);
   options.positional("VERB", &verb);
@@ -178,25 +208,29 @@ int run(const Command& command, const std::vector<std::string>& words) {
   options.add("dry-run", &up_options.dry_run, "of up: print what would be made, and make nothing");
   options.add("json", &as_json, "of list: as JSON");
   add_aws_options(options, &access);
+  options.add_coordinator(&coordinator);
   if (!options.parse(words)) return kOk;
   if (verb == "list") return list(access, name, as_json);
   if (name.empty()) name = "default";
   if (verb == "up") return up(access, name, up_options);
+  if (verb == "follow") return follow(access, name, up_options, coordinator);
   if (verb == "down") {
     fleet_down(access, name, tell, Deadline::after(kCallTime));
     return kOk;
   }
   throw Error(ErrorCode::kInvalidArgument,
-              "musher fleet has up, list and down, not \"" + verb + "\"");
+              "musher fleet has up, follow, list and down, not \"" + verb + "\"");
 }
 
 }  // namespace
 
 const Command kFleet = {
-    "fleet", "up|list|down [NAME]",
+    "fleet", "up|follow|list|down [NAME]",
     "Rent EC2 instances as hosts, list them, give them back. `up` makes a security group, a role, "
     "a launch template and instances that set Musher up by themselves, all known by their tags; "
-    "again it makes what is missing. `down` removes all of it, also after an `up` that failed "
+    "again it makes what is missing. `follow` rents what jobs need that name the type, at most "
+    "--instances, and gives it back when no job is left. `down` removes all of it, also after an "
+    "`up` that failed "
     "midway. AWS is called through its own command line, with the credentials that it finds.",
     run};
 

@@ -168,7 +168,7 @@ class Fleet(AwsTest):
     def test_a_host_whose_set_up_fails_is_no_host(self):
         self.control("stand-in/console", {"text": "musher-fleet: failed: line 9: apt-get update -qq\r\n"})
         self.assertIn("failed: line 9: apt-get update -qq", self.up(instances=1, code=1).stderr)
-        self.assertEqual(self.hosts(), [])
+        self.assertEqual(self.hosts(), ["localhost slots=0"])
 
     def run_script(self, **stubs):
         """What cloud-init would run, with stand-ins on the PATH; what it called, and what it told."""

@@ -5,14 +5,12 @@
 #include <filesystem>
 #include <fstream>
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 namespace musher {
 namespace {
 
-using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
 class Aws : public ::testing::Test {
