@@ -13,6 +13,7 @@
 #include "coordinator/host_agent.h"
 #include "coordinator/random_token.h"
 #include "job/input_mode.h"
+#include "job/metric_rate.h"
 #include "launch/mpirun.h"
 #include "rpc/tls.h"
 #include "storage/object_store.h"
@@ -148,6 +149,10 @@ void Coordinator::spawn(const JobPtr& job, AttemptRecord record, MpirunOptions m
   mpirun.trainer_arguments = options_.trainer_arguments;
   for (const std::string& channel : file_mode_channels(job->record.request)) {
     mpirun.trainer_arguments.insert(mpirun.trainer_arguments.end(), {"--file-channel", channel});
+  }
+  if (const auto steps = metrics_every_steps(job->record.request); steps > 0) {
+    mpirun.trainer_arguments.insert(mpirun.trainer_arguments.end(),
+                                    {"--metrics-every", std::to_string(steps)});
   }
   // Other machines do not have the folder: what their ranks print goes through mpirun.
   if (!any_remote(job->placement)) mpirun.output_folder = folder;

@@ -12,6 +12,7 @@
 #include "coordinator/server.h"
 #include "coordinator/temporary_folder.h"
 #include "job/input_mode.h"
+#include "job/metric_rate.h"
 
 namespace musher {
 
@@ -71,6 +72,7 @@ class EmbeddedCoordinator::Impl {
   const std::string& name() const { return name_; }
   const std::string& token() const { return token_; }
   std::vector<std::string> file_channels() const { return file_mode_channels(file_.request); }
+  std::int64_t metrics_every() const { return musher::metrics_every_steps(file_.request); }
   void finish_showing() {
     if (progress_.joinable()) progress_.join();
   }
@@ -119,6 +121,9 @@ const std::string& EmbeddedCoordinator::token() const {
 }
 std::vector<std::string> EmbeddedCoordinator::file_channels() const {
   return impl_->file_channels();
+}
+std::int64_t EmbeddedCoordinator::metrics_every_steps() const {
+  return impl_->metrics_every();
 }
 std::uint64_t EmbeddedCoordinator::attempt() const {
   return 1;

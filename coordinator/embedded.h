@@ -25,6 +25,7 @@ class EmbeddedCoordinator {
   const std::string& token() const;
   std::uint64_t attempt() const;
   std::vector<std::string> file_channels() const;  ///< see job/input_mode.h
+  std::int64_t metrics_every_steps() const;        ///< see job/metric_rate.h
 
   /// Returns when the job is over, or at the deadline.
   void wait_over(Deadline deadline);

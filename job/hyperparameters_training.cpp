@@ -18,6 +18,23 @@ Entry virtual_workers() {
   return entry;
 }
 
+/// Checked here and kept by the request alone: see job/metric_rate.h.
+Entry metrics_every_steps() {
+  constexpr std::int64_t kMost = 1'000'000'000;
+  const std::string range = fmt::format("0 to {}", kMost);
+  return {"metrics_every_steps",
+          "whole number",
+          range,
+          "0",
+          "steps from one point of train:loss and train:samples_per_second over time to the next, "
+          "each a mean over them; 0: one point an epoch",
+          [=](Hyperparameters&, const std::string& text) -> std::string {
+            const auto value = number_from<std::int64_t>(text);
+            if (value && *value >= 0 && *value <= kMost) return {};
+            return fmt::format("must be a whole number from {}, not {}", range, in_quotes(text));
+          }};
+}
+
 }  // namespace
 
 std::vector<HyperparameterEntry> training_hyperparameters() {
@@ -65,6 +82,7 @@ std::vector<HyperparameterEntry> training_hyperparameters() {
       real("label_smoothing", &H::label_smoothing, {0, 1, false, true}, "of the cross-entropy"),
       whole<std::int64_t>("checkpoint_every_steps", &H::checkpoint_every_steps, 0, kMany,
                           "0: on stop, and at the end of each epoch; needs a CheckpointConfig"),
+      metrics_every_steps(),
       whole<std::int64_t>("checkpoints_kept", &H::checkpoints_kept, 1, kMany,
                           "how many of the job's checkpoints stay, the newest ones"),
       whole<std::int64_t>("processes_per_instance", &H::processes_per_instance, 1, 1024,

@@ -66,6 +66,8 @@ std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const*
       "nothing (default 20GiB)");
   add("file-channel", po::value(&options.file_channels)->value_name("NAME"),
       "a channel with the InputMode File, brought before training; may be repeated");
+  add("metrics-every", po::value(&options.metrics_every_steps)->value_name("STEPS"),
+      "steps from one point of train:loss to the next (default 0: one point an epoch)");
   add("newcomer", po::value(&options.newcomer)->value_name("RANK"),
       "of a rank that another one starts beside training: its number");
   add("gpu", po::value(&options.gpu)->value_name("N"), "of a newcomer: the GPU to use");
@@ -89,6 +91,8 @@ std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const*
   }
   if (options.bucket_mib < 1)
     throw Error(ErrorCode::kInvalidArgument, "--bucket-mib must be at least 1");
+  if (options.metrics_every_steps < 0)
+    throw Error(ErrorCode::kInvalidArgument, "--metrics-every must be at least 0");
   if (options.device != "auto" && options.device != "cpu" && options.device != "gpu") {
     throw Error(ErrorCode::kInvalidArgument,
                 "--device must be auto, cpu or gpu, not \"" + options.device + "\"");

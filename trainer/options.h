@@ -24,6 +24,7 @@ struct TrainerOptions {
   std::string cache;  ///< folder of this host for data of s3://; empty: nothing is kept
   std::uint64_t cache_limit = 20ULL << 30;  ///< bytes; 0: nothing is kept
   std::vector<std::string> file_channels;   ///< InputMode File: brought before training
+  std::int64_t metrics_every_steps = 0;     ///< of the train metrics; 0: one point an epoch
   std::vector<std::string> faults;          ///< of tests; see trainer/fault.h
   std::string program;                      ///< this program, for newcomers
 };

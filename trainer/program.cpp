@@ -80,7 +80,8 @@ void broadcast_text(Collective& world, std::string& text, Deadline deadline) {
 struct Rendezvous {
   std::string address;
   RankIdentity identity;
-  std::string file_channels;  ///< of a run by hand, a line each
+  std::string file_channels;             ///< of a run by hand, a line each
+  std::int64_t metrics_every_steps = 0;  ///< of a run by hand
 };
 
 std::string read_token(const std::string& path) {
@@ -110,6 +111,7 @@ std::optional<Rendezvous> hand_made_rendezvous(const TrainerOptions& options, co
       for (const std::string& name : coordinator->file_channels()) {
         rendezvous.file_channels += name + "\n";
       }
+      rendezvous.metrics_every_steps = coordinator->metrics_every_steps();
     } catch (const Error& error) {
       std::cerr << "musher-trainer: " << error.what() << std::endl;
     }
@@ -120,6 +122,7 @@ std::optional<Rendezvous> hand_made_rendezvous(const TrainerOptions& options, co
   broadcast_text(world, rendezvous.identity.job, deadline);
   broadcast_text(world, rendezvous.identity.token, deadline);
   broadcast_text(world, rendezvous.file_channels, deadline);
+  world.broadcast({&rendezvous.metrics_every_steps, 1, DType::kInt64}, 0, deadline);
   std::int64_t attempt = static_cast<std::int64_t>(rendezvous.identity.attempt);
   world.broadcast({&attempt, 1, DType::kInt64}, 0, deadline);
   rendezvous.identity.attempt = static_cast<std::uint64_t>(attempt);
@@ -173,6 +176,7 @@ End run(TrainerOptions options, const AddedModels& models, const MpiRuntime& mpi
     options.coordinator = rendezvous->address;
     options.job_name = rendezvous->identity.job;
     options.attempt = rendezvous->identity.attempt;
+    options.metrics_every_steps = rendezvous->metrics_every_steps;
     std::istringstream names(rendezvous->file_channels);
     for (std::string name; std::getline(names, name);) options.file_channels.push_back(name);
   }

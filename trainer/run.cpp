@@ -55,7 +55,9 @@ std::vector<std::string> newcomer_command(const TrainerOptions& options) {
                                       "--step-timeout",
                                       std::to_string(options.step_timeout_seconds),
                                       "--cache-limit",
-                                      std::to_string(options.cache_limit)};
+                                      std::to_string(options.cache_limit),
+                                      "--metrics-every",
+                                      std::to_string(options.metrics_every_steps)};
   if (!options.cache.empty()) command.insert(command.end(), {"--cache", options.cache});
   if (!options.output_folder.empty()) {
     command.insert(command.end(), {"--output-folder", options.output_folder});
@@ -150,6 +152,7 @@ RankEnd run_rank(const TrainerOptions& options, const AddedModels& models, const
     return std::make_unique<Newcomer>(mpi, std::move(command));
   };
   session_options.models = models;
+  session_options.metrics_every_steps = static_cast<std::uint64_t>(options.metrics_every_steps);
   session_options.faults = faults;
   session_options.data.cache = make_cache(options, role, client);
   if (!role.newcomer) {

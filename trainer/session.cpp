@@ -76,7 +76,7 @@ Session::Session(SessionOptions options, Membership membership, CoordinatorClien
                                      : nullptr),
       loop_({membership_.job.hyperparameters, step_, checkpoints_.get(), client, activity_,
              stop_signal, options_.device, inputs_.steps_per_epoch(), inputs_.validation_steps(),
-             options_.step_timeout, options_.faults}),
+             options_.step_timeout, options_.faults, options_.metrics_every_steps}),
       watch_(client) {
   client_.watch_activity([this] { return activity_now(activity_, inputs_); });
 }

@@ -37,8 +37,9 @@ struct SessionOptions {
   /// Program and arguments of a newcomer; its number and its GPU are added.
   std::vector<std::string> newcomer_command;
   DataOptions data;
-  AddedModels models;  ///< beside Musher's own
-  Faults faults;       ///< of tests
+  AddedModels models;                     ///< beside Musher's own
+  std::uint64_t metrics_every_steps = 0;  ///< see Curve
+  Faults faults;                          ///< of tests
 };
 
 /// One rank's training over all generations of an attempt. When a peer is lost the survivors shrink

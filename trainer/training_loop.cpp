@@ -1,6 +1,7 @@
 #include "trainer/training_loop.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <iostream>
 #include <span>
@@ -16,6 +17,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// Metrics that have points within epochs where metrics_every_steps asks for them.
+constexpr std::array kCurves = {"train:loss", "train:samples_per_second"};
+
 double seconds_since(Clock::time_point then) {
   return std::chrono::duration<double>(Clock::now() - then).count();
 }
@@ -27,6 +31,7 @@ TrainingLoop::TrainingLoop(const LoopParts& parts)
       total_steps_(static_cast<std::uint64_t>(parts.hyperparameters.epochs) *
                    parts.steps_per_epoch),
       buffers_(parts.step.model()),
+      curve_(parts.metrics_every_steps, total_steps_),
       epoch_started_(Clock::now()) {
   progress_.steps = total_steps_;
 }
@@ -51,9 +56,11 @@ LoopEnd TrainingLoop::run(const LoopGeneration& generation) {
   report(Phase::kTraining);
   // Or a job of a few steps would never be seen in training.
   if (!std::exchange(told_, true)) {
+    tell_of_coarser_curves();
     parts_.client.flush(deadline());
     epoch_started_ = Clock::now();
   }
+  if (curve_step_ != state_.step) curve_.begin(state_.tally, Clock::now());
   while (true) {
     if (state_.closed_epochs < state_.step / parts_.steps_per_epoch) close_epoch(generation);
     stopping_ |= sum_.stop > 0 && !over();
@@ -123,6 +130,7 @@ void TrainingLoop::run_step(const LoopGeneration& generation) {
   }
   parts_.faults.at("commit", batch.step + 1);
   take_in(batch, sum_);
+  tell_curve_point(batch.epoch);
   under_way_.reset();
   progress_.step_seconds = seconds_since(started);
   if (recovery_) {
@@ -180,11 +188,10 @@ void TrainingLoop::close_epoch(const LoopGeneration& generation) {
 
   last_epoch_ = {epoch, tally.digest, tally.undecodable, std::exchange(undecodable_keys_, {})};
   parts_.client.epoch(*last_epoch_);
-  if (leads_) {
-    for (const MetricPoint& point : metrics_) parts_.client.metric(point);
-  }
+  if (leads_) tell_epoch_metrics();
   state_.tally = {};
   ++state_.closed_epochs;
+  curve_.begin({}, Clock::now());
   epoch_started_ = Clock::now();
   epoch_samples_ = 0;
   epoch_steps_ = 0;
@@ -248,9 +255,40 @@ void TrainingLoop::tell_of_early_stop() {
 
 /// The leader before may have died with these on its way; the coordinator knows what comes twice.
 void TrainingLoop::tell_as_new_leader() {
+  for (const MetricPoint& point : curve_point_) parts_.client.metric(point);
   if (!last_epoch_) return;
   parts_.client.epoch(*last_epoch_);
-  for (const MetricPoint& point : metrics_) parts_.client.metric(point);
+  tell_epoch_metrics();
+}
+
+/// After each step: a point of the curves, where one is due. All ranks keep it, as any may lead
+/// next.
+void TrainingLoop::tell_curve_point(std::uint64_t epoch) {
+  curve_step_ = state_.step;
+  const auto point = curve_.point(state_.step, at_epoch_end(), state_.tally, Clock::now());
+  if (!point) return;
+  curve_point_ = {{kCurves[0], point->loss, state_.step, epoch},
+                  {kCurves[1], point->samples_per_second, state_.step, epoch}};
+  if (!leads_) return;
+  for (const MetricPoint& metric : curve_point_) parts_.client.metric(metric);
+}
+
+/// A metric has one value at a step: an epoch's end has that of the curve, where there is one.
+void TrainingLoop::tell_epoch_metrics() {
+  for (const MetricPoint& point : metrics_) {
+    const bool has_curve =
+        curve_.every() > 0 && std::ranges::find(kCurves, point.name) != kCurves.end();
+    if (!has_curve) parts_.client.metric(point);
+  }
+}
+
+void TrainingLoop::tell_of_coarser_curves() {
+  const std::uint64_t asked = parts_.metrics_every_steps;
+  if (!leads_ || curve_.every() == asked) return;
+  parts_.client.notice(
+      fmt::format("metrics_every_steps: every {} steps, not {}, as the job has {} steps and its "
+                  "curves at most {} points",
+                  curve_.every(), asked, total_steps_, Curve::kMostPoints));
 }
 
 void TrainingLoop::note_recovery(const RecoveryDone& recovery, Clock::time_point noticed) {

@@ -12,6 +12,7 @@
 #include "trainer/checkpoint.h"
 #include "trainer/client/coordinator_client.h"
 #include "trainer/collective/collective.h"
+#include "trainer/curve.h"
 #include "trainer/early_stopping.h"
 #include "trainer/evaluation.h"
 #include "trainer/fault.h"
@@ -32,7 +33,8 @@ struct LoopParts {
   std::uint64_t steps_per_epoch = 1;
   std::uint64_t validation_steps = 0;
   std::chrono::seconds step_timeout{600};
-  Faults faults;  ///< of tests
+  Faults faults;                          ///< of tests
+  std::uint64_t metrics_every_steps = 0;  ///< see Curve
 };
 
 /// What changes with each generation.
@@ -103,6 +105,9 @@ class TrainingLoop {
   void tell_step_times(std::uint64_t epoch);
   void report(Phase phase);
   void tell_as_new_leader();
+  void tell_curve_point(std::uint64_t epoch);
+  void tell_epoch_metrics();
+  void tell_of_coarser_curves();
 
   const LoopParts parts_;
   TrainingState state_;
@@ -119,6 +124,9 @@ class TrainingLoop {
   std::vector<std::string> undecodable_keys_;
   std::optional<EpochResult> last_epoch_;
   std::vector<MetricPoint> metrics_;
+  Curve curve_;
+  std::optional<std::uint64_t> curve_step_;  ///< that curve_ is at
+  std::vector<MetricPoint> curve_point_;     ///< the last one
   Progress progress_;
   std::chrono::steady_clock::time_point epoch_started_;
   std::uint64_t epoch_samples_ = 0;  ///< since epoch_started_, for the rate

@@ -1,4 +1,5 @@
 """The coordinator daemon over real S3: every command, the queue, restarts."""
+import csv
 import json
 import signal
 import unittest
@@ -53,6 +54,22 @@ class Daemon(MusherTest):
         self.assertRegex(self.musher("status", "first", code=0).stdout, "epoch 2 of 2, step 8 of 8")
         self.musher("delete", "first", code=0)
         self.assertNotEqual(self.musher("status", "first").returncode, 0)
+
+    def test_curves_have_points_within_epochs_where_they_are_asked_for(self):
+        self.submit("curves", "--wait", validation=f"s3://{BUCKET}/data/train", epochs=2, metrics_every_steps=3)
+        rows = list(csv.DictReader(self.musher("metrics", "curves", "--csv", code=0).stdout.splitlines()))
+
+        def points(name):
+            return {int(row["Step"]): float(row["Value"]) for row in rows if row["MetricName"] == name}
+
+        # 63 samples in batches of 16: 4 steps an epoch, the last of 15.
+        self.assertEqual(self.samples, 63)
+        for name in ("train:loss", "train:samples_per_second"):
+            self.assertEqual(sorted(points(name)), [3, 4, 6, 8], name)
+        self.assertEqual(sorted(points("validation:loss")), [4, 8])
+        final = metrics_of(self.describe("curves"))
+        losses = points("train:loss")
+        self.assertAlmostEqual(final["train:loss"], (32 * losses[6] + 31 * losses[8]) / 63, places=5, msg="the whole last epoch")
 
     def test_submit_wait_says_how_it_ended(self):
         done = self.musher("submit", self.write_job(self.job("waited")), "--wait", "--json", code=0)
