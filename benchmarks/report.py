@@ -76,6 +76,7 @@ MANIFEST = "## A manifest of 10 million images"
 RECIPE = "## The Fashion-MNIST recipe beside PyTorch DDP"
 DECODE, DOGS = "## Pictures beside torchvision", "## The dog recipe beside PyTorch"
 SERVING = "## Serving ResNet-50"
+SCALED = "## Pictures reduced while they are decoded"
 
 
 def find_section(text, heading):
@@ -90,7 +91,7 @@ def find_section(text, heading):
 def kept_sections(path):
     """Those of other scripts, as a list of parts."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    headings = (RECOVERY, CHECKPOINTS, RESTART, DAY, MANIFEST, WORKERS, LIST, RECIPE, DECODE, DOGS, SERVING)
+    headings = (RECOVERY, CHECKPOINTS, RESTART, DAY, MANIFEST, WORKERS, LIST, RECIPE, DECODE, SCALED, DOGS, SERVING)
     found = [find_section(text, heading) for heading in headings]
     return [text[place[0]:place[1]].rstrip() + "\n" for place in found if place]
 
