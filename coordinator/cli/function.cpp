@@ -124,8 +124,8 @@ int serve(const Given& given) {
       logger);
   FunctionApi api(gate, given.function, service);
   HttpServer server(http_options(given),
-                    [&](HttpRequest request, std::shared_ptr<Exchange> exchange) {
-                      api.handle(std::move(request), std::move(exchange));
+                    [&](HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
+                      api.handle(std::move(request), exchange);
                     });
   logger->info("function {} on {}:{}, at most {} executions at a time", given.function.arn(),
                http_options(given).address, server.port(), given.reserved_concurrency);

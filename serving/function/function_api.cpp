@@ -124,7 +124,7 @@ SignedRequest signed_view(const HttpRequest& request) {
 
 }  // namespace
 
-void FunctionApi::handle(HttpRequest request, std::shared_ptr<Exchange> exchange) {
+void FunctionApi::handle(HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
   if (request.path() == "/ping" && request.method == "GET") return exchange->answer({});
   const std::string name = function_of(request.path());
   const bool known = !name.empty() && request.method == "POST";

@@ -27,7 +27,7 @@ class FunctionApi {
       : gate_(gate), function_(std::move(function)), service_(service) {}
 
   /// A handler of HttpServer, whose body limit must be above kCallLimit.
-  void handle(HttpRequest request, std::shared_ptr<Exchange> exchange);
+  void handle(HttpRequest request, const std::shared_ptr<Exchange>& exchange);
 
  private:
   void invoke(HttpRequest request, const CalledFunction& called,
