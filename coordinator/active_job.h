@@ -20,6 +20,7 @@
 #include "coordinator/membership.h"
 #include "coordinator/newcomers.h"
 #include "coordinator/process.h"
+#include "coordinator/slurm_processes.h"
 #include "job/job.h"
 
 namespace musher {
@@ -50,6 +51,19 @@ struct Helper {
   std::shared_ptr<std::atomic<bool>> done;
 };
 
+/// An attempt as a batch job of Slurm.
+struct SlurmBatch {
+  std::string name = {};       ///< that it has there
+  std::int64_t id = 0;         ///< 0: not known yet
+  bool handed_in = false;      ///< Slurm has it, or had it, as far as is known
+  bool began = false;          ///< it is JobState's present attempt
+  bool found_again = false;    ///< by a coordinator that was restarted, which has yet to tell
+  std::string waits_for = {};  ///< as it was told last
+  std::shared_ptr<SlurmProcesses> processes = nullptr;  ///< once it began
+
+  SlurmTarget target() const { return {name, id}; }
+};
+
 /// A job that is not over, as the coordinator holds it in memory. Plain data; the coordinator's
 /// mutex guards all of it.
 struct ActiveJob {
@@ -68,9 +82,10 @@ struct ActiveJob {
   std::vector<HostSlots> placement;
   std::shared_ptr<Attempt> attempt;
   Helper preparing;
-  Helper staging;            ///< its hosts, where some are other machines
-  std::string host_trouble;  ///< a host that was lost, and why
-  bool unbegun = false;      ///< the attempt ends before a rank was started, through no fault of it
+  Helper staging;                   ///< its hosts, where some are other machines
+  std::string host_trouble;         ///< a host that was lost, and why
+  bool unbegun = false;             ///< the attempt ends through no fault of it, and costs none
+  std::optional<SlurmBatch> slurm;  ///< from its submission to Slurm to the attempt's end
   std::shared_ptr<const JobChannels> channels;  ///< kept between attempts
   bool prepared = false;
   std::vector<std::string> resume_candidates;

@@ -24,8 +24,7 @@ constexpr std::size_t kLongestError = 2000;    // of FailureReason, which has 10
 constexpr std::uint64_t kFreedAtOnce = 8 << 20;
 constexpr std::uint64_t kKept = 1 << 20;  // of what was read: a restarted coordinator looks there
 constexpr auto kSignalCheck = std::chrono::milliseconds(500);
-constexpr auto kDrainTime = std::chrono::seconds(2);     // from the ranks' SIGKILL to mpirun's
-constexpr auto kCleanUpTime = std::chrono::seconds(10);  // for killed processes to be gone
+constexpr auto kDrainTime = std::chrono::seconds(2);  // from the ranks' SIGKILL to mpirun's
 
 /// PMIx tears down what it has open when the daemon goes; that is not the rank's own last word.
 bool is_noise(const std::string& text) {
@@ -50,9 +49,9 @@ void free_what_was_read(int file, std::uint64_t offset, std::uint64_t& freed) {
 
 }  // namespace
 
-Attempt::Attempt(std::optional<Process> mpirun, Paths paths, SourceEnds logged,
+Attempt::Attempt(std::shared_ptr<AttemptProcesses> processes, Paths paths, SourceEnds logged,
                  AttemptListener listener)
-    : mpirun_(std::move(mpirun)),
+    : processes_(std::move(processes)),
       paths_(std::move(paths)),
       listener_(std::move(listener)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
@@ -64,12 +63,8 @@ Attempt::~Attempt() {
   ::eventfd_write(wake_.get(), 1);
 }
 
-void Attempt::ask_to_stop() {
-  signal_by_argument(paths_.token, SIGTERM, mpirun_ ? mpirun_->identity().pid : 0);
-}
-
 void Attempt::kill() {
-  signal_by_argument(paths_.token, SIGKILL, mpirun_ ? mpirun_->identity().pid : 0);
+  processes_->kill_ranks();
   kill_wanted_ = true;
   ::eventfd_write(wake_.get(), 1);
 }
@@ -87,9 +82,9 @@ std::vector<std::string> Attempt::last_errors(int rank) {
 }
 
 void Attempt::watch(const std::stop_token& stop) {
-  if (mpirun_) watch_mpirun(stop);
+  if (processes_->descriptor() >= 0) watch_processes(stop);
   if (stop.stop_requested()) return;
-  clean_up();
+  processes_->clean_up();
   if (listener_.clean_up) listener_.clean_up();
   read_to_the_end();
   listener_.ended();
@@ -98,36 +93,39 @@ void Attempt::watch(const std::stop_token& stop) {
   changed_.notify_all();
 }
 
-/// Returns when it is gone, or at a stop.
-void Attempt::watch_mpirun(const std::stop_token& stop) {
+/// Returns when they are gone, or at a stop.
+void Attempt::watch_processes(const std::stop_token& stop) {
   const FileDescriptor changes(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   ::inotify_add_watch(changes.get(), paths_.folder.c_str(), IN_MODIFY | IN_CREATE);
   find_sources();
-  std::optional<Deadline> kill_mpirun_at;
+  std::optional<Deadline> kill_all_at;
   bool told = false;
   for (;;) {
     const bool more = read_turn();
-    if (!told && mpirun_->has_pending(SIGTERM)) {
+    if (!told && processes_->told_to_end()) {
       told = true;
       listener_.told_to_end();
     }
-    if (kill_wanted_ && !kill_mpirun_at) kill_mpirun_at = Deadline::after(kDrainTime);
-    if (kill_mpirun_at && kill_mpirun_at->expired()) {
-      mpirun_->signal(SIGKILL);
-      signal_by_argument(paths_.token, SIGKILL);
+    if (kill_wanted_ && !kill_all_at) kill_all_at = Deadline::after(kDrainTime);
+    if (kill_all_at && kill_all_at->expired()) {
+      processes_->kill_all();
+      kill_all_at = Deadline::after(kDrainTime);
     }
-    std::array<pollfd, 3> events{
-        {{mpirun_->descriptor(), POLLIN, 0}, {changes.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}}};
-    // Nobody tells of a signal that another process has pending.
+    std::array<pollfd, 3> events{{{processes_->descriptor(), POLLIN, 0},
+                                  {changes.get(), POLLIN, 0},
+                                  {wake_.get(), POLLIN, 0}}};
+    // Nobody tells of a signal that another process has pending, nor of what another machine
+    // writes.
     int timeout = told ? -1 : static_cast<int>(kSignalCheck.count());
-    if (kill_mpirun_at)
-      timeout = std::max(10, static_cast<int>(kill_mpirun_at->remaining().count()));
+    if (kill_all_at) timeout = std::max(10, static_cast<int>(kill_all_at->remaining().count()));
     if (more) timeout = 0;
     ::poll(events.data(), events.size(), timeout);
     if (stop.stop_requested()) return;
     std::array<char, 4096> dropped;
     if ((events[1].revents & POLLIN) != 0) {
       [[maybe_unused]] const auto n = ::read(changes.get(), dropped.data(), dropped.size());
+      find_sources();
+    } else if (sources_.empty()) {
       find_sources();
     }
     if ((events[2].revents & POLLIN) != 0) {
@@ -136,17 +134,6 @@ void Attempt::watch_mpirun(const std::stop_token& stop) {
     }
     if (events[0].revents != 0) break;
   }
-  mpirun_->reap();
-}
-
-/// mpirun is gone; what it may have left is ended too, so that nothing writes to the job any more.
-void Attempt::clean_up() {
-  const Deadline deadline = Deadline::after(kCleanUpTime);
-  while (signal_by_argument(paths_.token, SIGKILL) > 0 && !deadline.expired()) {
-    ::poll(nullptr, 0, 5);  // the kernel tells nobody but the parent of a process's end
-  }
-  std::error_code ignored;
-  std::filesystem::remove_all(paths_.session, ignored);
 }
 
 /// One that is there already stays as it is.

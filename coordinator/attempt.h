@@ -14,8 +14,8 @@
 
 #include "common/deadline.h"
 #include "common/thread.h"
+#include "coordinator/attempt_processes.h"
 #include "coordinator/job_log.h"
-#include "coordinator/process.h"
 #include "launch/mpirun_output.h"
 #include "launch/rank_output.h"
 
@@ -34,7 +34,7 @@ struct AttemptListener {
   std::function<void(const std::vector<OutputLine>&)> output;
   /// A rank's process ended. What it wrote to its own files was handed on before.
   std::function<void(const RankExit&)> rank_ended;
-  /// mpirun is gone, and so is what was left of it on this machine: what is elsewhere is to be
+  /// Its processes are gone, as far as they could be ended from here: what is elsewhere is to be
   /// ended too. May be empty.
   std::function<void()> clean_up;
   /// mpirun was sent a SIGTERM, which it does not hear.
@@ -51,19 +51,17 @@ struct AttemptListener {
 class Attempt {
  public:
   struct Paths {
-    std::filesystem::path folder;   ///< of its ranks' files (launch/rank_output.h)
-    std::filesystem::path output;   ///< in it: what mpirun itself writes, and hands on of ranks
-    std::filesystem::path token;    ///< an argument that each of its processes has, and no other
-    std::filesystem::path session;  ///< mpirun's folder for its session; removed once all is over
+    std::filesystem::path folder;  ///< of its ranks' files (launch/rank_output.h)
+    std::filesystem::path output;  ///< in it: what mpirun itself writes, and hands on of ranks
   };
-  /// `mpirun`: absent where it ended while nobody watched; what it left behind is then read and
-  /// ended. `logged`: how far each file is in the log already.
-  Attempt(std::optional<Process> mpirun, Paths paths, SourceEnds logged, AttemptListener listener);
+  /// What processes that ended while nobody watched left behind is read and ended. `logged`: how
+  /// far each file is in the log already.
+  Attempt(std::shared_ptr<AttemptProcesses> processes, Paths paths, SourceEnds logged,
+          AttemptListener listener);
   /// Stops watching, and leaves the processes alone.
   ~Attempt();
 
-  /// SIGTERM to every rank, not to mpirun: that would kill them at once.
-  void ask_to_stop();
+  void ask_to_stop() { processes_->ask_to_stop(); }
   /// SIGKILL to every rank; to mpirun two seconds later, which until then hands on what the ranks
   /// wrote. `ended` follows.
   void kill();
@@ -76,7 +74,7 @@ class Attempt {
 
  private:
   void watch(const std::stop_token& stop);
-  void watch_mpirun(const std::stop_token& stop);
+  void watch_processes(const std::stop_token& stop);
   /// A file that is read as it grows.
   struct Source {
     RankStream stream;  ///< rank -1: mpirun's
@@ -96,9 +94,8 @@ class Attempt {
   void skip_hole(Source& source, std::vector<OutputLine>& lines);
   void take_line(Source& source, std::string text, std::vector<OutputLine>& lines);
   void hand_on(const Source& source, std::vector<OutputLine> lines);
-  void clean_up();
 
-  const std::optional<Process> mpirun_;
+  const std::shared_ptr<AttemptProcesses> processes_;
   const Paths paths_;
   const AttemptListener listener_;
 

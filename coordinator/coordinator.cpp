@@ -62,6 +62,7 @@ Coordinator::Coordinator(CoordinatorOptions options, Logger logger)
   std::filesystem::create_directories(options_.state / "jobs");
   std::filesystem::create_directories(options_.state / "cache");
   const Lock lock(mutex_);
+  if (options_.slurm) open_slurm();
   recover();
 }
 
@@ -151,6 +152,7 @@ void Coordinator::recover() {
         adopt_attempt(job);
       } else {
         apply(job, CoordinatorRestarted{});
+        if (slurm_) recall_from_slurm(job);
       }
     } catch (const Error& error) {
       logger_->error("job {} can't be taken up again: {}", name, error.what());

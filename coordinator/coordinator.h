@@ -23,6 +23,7 @@
 #include "coordinator/scheduler.h"
 #include "jobs.pb.h"
 #include "launch/mpirun.h"
+#include "launch/slurm.h"
 #include "storage/config.h"
 #include "workers.pb.h"
 
@@ -30,15 +31,27 @@ namespace musher {
 
 struct ReportContents;
 
+/// Attempts as batch jobs of Slurm.
+struct SlurmSettings {
+  SlurmOptions ask;
+  std::filesystem::path folder;               ///< this machine and all nodes have it at this path
+  std::chrono::milliseconds interval{2'000};  ///< from one look at Slurm's queue to the next
+  /// The most that an attempt asks for; 0: as much as the job may still run. What is cut off goes
+  /// on with the next attempt, where it has a place for checkpoints.
+  std::chrono::seconds time_limit{0};
+};
+
 struct CoordinatorOptions {
   std::filesystem::path state;  ///< folder of the store, the jobs' logs and manifests
   StorageConfig storage;
   std::vector<HostSlots> hosts;
   std::filesystem::path hostfile;  ///< where `hosts` is from, and is read again; may be empty
   HostAccess access;               ///< to those that are other machines
-  int cores = 1;                   ///< of this machine
-  std::string mpirun;              ///< path
-  std::string trainer;             ///< path of musher-trainer
+  /// Present: Slurm decides when and where attempts run, and `hosts` is one that stands for it.
+  std::optional<SlurmSettings> slurm;
+  int cores = 1;                               ///< of this machine
+  std::string mpirun;                          ///< path
+  std::string trainer;                         ///< path of musher-trainer
   std::vector<std::string> trainer_arguments;  ///< further ones, of every rank
   /// The ranks' TLS folder, see rpc/tls.h; empty: they reach the server on loopback, without TLS.
   std::filesystem::path worker_tls;
@@ -180,13 +193,14 @@ class Coordinator {
   std::filesystem::path session_folder(const ActiveJob& job) const;
   std::filesystem::path attempt_folder(const ActiveJob& job) const;
   void start_attempt(const JobPtr& job);
+  MpirunOptions mpirun_of(const ActiveJob& job, std::uint64_t attempt, MpirunOptions mpirun) const;
   void spawn(const JobPtr& job, AttemptRecord record, MpirunOptions mpirun);
   void adopt_attempt(const JobPtr& job);
   void take_output(const std::string& name, std::uint64_t attempt,
                    const std::vector<LogEntry>& entries,
                    const LogMetrics& metrics);  // (free)
   void save_log_metrics(const JobPtr& job);
-  void watch(const JobPtr& job, std::optional<Process> process, SourceEnds logged);
+  void watch(const JobPtr& job, std::shared_ptr<AttemptProcesses> processes, SourceEnds logged);
   void prepare(const JobPtr& job);
   void retire(Helper& helper);
   void prepared(const std::string& name, std::uint64_t attempt, Preparation preparation);  // (free)
@@ -231,6 +245,7 @@ class Coordinator {
 
   // coordinator_hosts.cpp
   std::filesystem::path token_file(const ActiveJob& job) const;
+  std::filesystem::path staged_folder(const std::string& token) const;
   std::filesystem::path staged_folder(const ActiveJob& job) const;
   void stage(const JobPtr& job, AttemptRecord record);
   bool staged(const std::string& name, const AttemptRecord& record,
@@ -241,6 +256,27 @@ class Coordinator {
   void lose_host(const JobPtr& job, const std::string& host, const std::string& why);
   void read_hosts();
   void shrink_to_hosts(const JobPtr& job, const std::vector<HostSlots>& usable);
+
+  // coordinator_slurm.cpp
+  void open_slurm();
+  std::string slurm_name(const std::string& job, const AttemptRecord& record) const;
+  JobPtr find_in_slurm(const std::string& name) const;
+  void submit_to_slurm(const JobPtr& job);
+  void hand_in(const JobPtr& job, const AttemptRecord& record);
+  std::map<std::string, std::string> slurm_files(const ActiveJob& job,
+                                                 const AttemptRecord& record) const;
+  void withdraw_from_slurm(const JobPtr& job);
+  void recall_from_slurm(const JobPtr& job);
+  void watch_in_slurm(const JobPtr& job, SourceEnds logged);
+  bool begun_by(const JobPtr& job, const v1::RankId& id);
+  void slurm_submitted(const SlurmReceipt& receipt);       // (free)
+  void slurm_listed(const std::vector<SlurmJob>& listed);  // (free)
+  void slurm_away(const std::string& error);               // (free)
+  void take_slurm_state(const JobPtr& job, const SlurmJob& found);
+  void lose_slurm_job(const JobPtr& job);
+  void explain_waiting(const JobPtr& job, const std::string& message);
+  void watch_slurm_limit(const JobPtr& job, const SlurmJob& found);
+  void end_in_slurm(const JobPtr& job, const SlurmJob& found);
 
   // coordinator_size.cpp
   void keep_size(const JobPtr& job);
@@ -281,7 +317,10 @@ class Coordinator {
   std::vector<Helper> helpers_;
   /// Jobs that are over and whose report is being written → how long who follows them waits for it.
   std::map<std::string, Deadline> publishing_;
+  std::string slurm_mark_;  ///< by which this state's jobs are known in Slurm
+  bool slurm_is_away_ = false;
   Thread events_;
+  std::unique_ptr<SlurmDesk> slurm_;
 };
 
 }  // namespace musher

@@ -95,11 +95,15 @@ std::filesystem::path Coordinator::session_folder(const ActiveJob& job) const {
 
 void Coordinator::start_attempt(const JobPtr& job) {
   AttemptRecord record;
-  record.attempt = job->state().attempt;
-  record.token = random_token();
-  record.placement = job->placement;
-  record.started = wall_now();
-  store_.save_attempt(job->name(), record);
+  if (job->slurm) {
+    record = store_.newest_attempt(job->name()).value();  // from when it was submitted
+  } else {
+    record.attempt = job->state().attempt;
+    record.token = random_token();
+    record.placement = job->placement;
+    record.started = wall_now();
+    store_.save_attempt(job->name(), record);
+  }
   job->membership = AttemptMembership{record.attempt, record.token, job->state().ranks,
                                       static_cast<int>(job->job.hyperparameters.virtual_workers)};
   job->newcomers = {};
@@ -118,6 +122,7 @@ void Coordinator::start_attempt(const JobPtr& job) {
   job->host_trouble.clear();
   prepare(job);
   if (options_.ranks_are_here) return;
+  if (job->slurm) return watch_in_slurm(job, {});
   try {
     if (any_remote(job->placement)) return stage(job, std::move(record));
     MpirunOptions mpirun;
@@ -134,26 +139,33 @@ void Coordinator::start_attempt(const JobPtr& job) {
   }
 }
 
-/// `mpirun`: what depends on where the ranks run; the rest is filled in here.
-void Coordinator::spawn(const JobPtr& job, AttemptRecord record, MpirunOptions mpirun) {
-  const std::filesystem::path folder = attempt_folder(*job);
-  std::filesystem::create_directories(folder);
+/// `mpirun`: what depends on where the ranks run, the token's file included; the rest is filled in
+/// here.
+MpirunOptions Coordinator::mpirun_of(const ActiveJob& job, std::uint64_t attempt,
+                                     MpirunOptions mpirun) const {
   mpirun.mpirun = options_.mpirun;
   mpirun.trainer = options_.trainer;
-  mpirun.ranks = job->state().ranks;
+  mpirun.ranks = job.state().ranks;
   mpirun.as_root = ::geteuid() == 0;
-  mpirun.environment = job->job.environment;
-  mpirun.job = job->name();
-  mpirun.attempt = record.attempt;
-  mpirun.token_file = token_file(*job);
+  mpirun.environment = job.job.environment;
+  mpirun.job = job.name();
+  mpirun.attempt = attempt;
   mpirun.trainer_arguments = options_.trainer_arguments;
-  for (const std::string& channel : file_mode_channels(job->record.request)) {
+  for (const std::string& channel : file_mode_channels(job.record.request)) {
     mpirun.trainer_arguments.insert(mpirun.trainer_arguments.end(), {"--file-channel", channel});
   }
-  if (const auto steps = metrics_every_steps(job->record.request); steps > 0) {
+  if (const auto steps = metrics_every_steps(job.record.request); steps > 0) {
     mpirun.trainer_arguments.insert(mpirun.trainer_arguments.end(),
                                     {"--metrics-every", std::to_string(steps)});
   }
+  return mpirun;
+}
+
+void Coordinator::spawn(const JobPtr& job, AttemptRecord record, MpirunOptions mpirun) {
+  const std::filesystem::path folder = attempt_folder(*job);
+  std::filesystem::create_directories(folder);
+  mpirun.token_file = token_file(*job);
+  mpirun = mpirun_of(*job, record.attempt, std::move(mpirun));
   // Other machines do not have the folder: what their ranks print goes through mpirun.
   if (!any_remote(job->placement)) mpirun.output_folder = folder;
   make_private_folder(options_.scratch);
@@ -170,12 +182,13 @@ void Coordinator::spawn(const JobPtr& job, AttemptRecord record, MpirunOptions m
   record.pid_start = process.identity().start;
   record.boot_id = process.identity().boot_id;
   store_.save_attempt(job->name(), record);
-  watch(job, std::move(process), {});
+  watch(job, local_processes(std::move(process), token_file(*job), session_folder(*job)), {});
 }
 
 /// Looks at an mpirun and hands on what it and its ranks say, but for what is `logged` already.
-void Coordinator::watch(const JobPtr& job, std::optional<Process> process, SourceEnds logged) {
-  const std::filesystem::path folder = attempt_folder(*job);
+void Coordinator::watch(const JobPtr& job, std::shared_ptr<AttemptProcesses> processes,
+                        SourceEnds logged) {
+  const std::filesystem::path folder = job->slurm ? staged_folder(*job) : attempt_folder(*job);
   const std::string name = job->name();
   const std::uint64_t attempt = job->state().attempt;
   AttemptListener listener;
@@ -194,7 +207,7 @@ void Coordinator::watch(const JobPtr& job, std::optional<Process> process, Sourc
   listener.rank_ended = [this, name, attempt](const RankExit& exit) {
     rank_ended(name, attempt, exit);
   };
-  if (any_remote(job->placement)) {
+  if (any_remote(job->placement) && !job->slurm) {
     listener.clean_up = [this, name, attempt, hosts = names_of(job->placement),
                          staged = staged_folder(*job)] {
       leave_hosts(name, attempt, hosts, staged);
@@ -202,16 +215,17 @@ void Coordinator::watch(const JobPtr& job, std::optional<Process> process, Sourc
   }
   listener.told_to_end = [this, name, attempt] { mpirun_told_to_end(name, attempt); };
   listener.ended = [this, name, attempt] { attempt_ended(name, attempt); };
-  job->attempt = std::make_shared<Attempt>(
-      std::move(process),
-      Attempt::Paths{folder, folder / "output", token_file(*job), session_folder(*job)},
-      std::move(logged), std::move(listener));
+  job->attempt =
+      std::make_shared<Attempt>(std::move(processes), Attempt::Paths{folder, folder / "output"},
+                                std::move(logged), std::move(listener));
 }
 
 /// Of a job that ran when the last coordinator ended.
 void Coordinator::adopt_attempt(const JobPtr& job) {
   const auto record = store_.newest_attempt(job->name());
-  if (!record || record->attempt != job->state().attempt || record->pid == 0) {
+  const bool known = record && record->attempt == job->state().attempt;
+  const bool in_slurm = slurm_ && known && record->pid == 0;
+  if (!known || (record->pid == 0 && !in_slurm)) {
     // The last coordinator was killed while it started mpirun.
     signal_by_argument(attempt_folder(*job) / "token", SIGKILL);
     apply(job, CoordinatorRestarted{false, false});
@@ -223,10 +237,16 @@ void Coordinator::adopt_attempt(const JobPtr& job) {
   job->placement = record->placement;
   job->started = Deadline::Clock::now();
   restore_membership(job, *record);
+  if (in_slurm) {
+    job->slurm = SlurmBatch{
+        .name = slurm_name(job->name(), *record), .handed_in = true, .found_again = true};
+  }
   release_slots(job);
   prepare(job);
+  if (in_slurm) return watch_in_slurm(job, job->log->source_ends(record->attempt));
   // Of an mpirun that is gone the output still tells how its ranks ended; AttemptEnded follows.
-  watch(job, std::move(process), job->log->source_ends(record->attempt));
+  watch(job, local_processes(std::move(process), token_file(*job), session_folder(*job)),
+        job->log->source_ends(record->attempt));
   if (alive) apply(job, CoordinatorRestarted{true, true});
 }
 
@@ -271,7 +291,12 @@ void Coordinator::prepared(const std::string& name, std::uint64_t attempt,
 void Coordinator::attempt_ended(const std::string& name, std::uint64_t attempt) try {
   const Lock lock(mutex_);
   const JobPtr job = find(name);
-  if (job && job->state().attempt == attempt) end_attempt(job);
+  if (!job || job->state().attempt != attempt) return;
+  if (job->slurm) {
+    std::error_code ignored;
+    std::filesystem::remove_all(staged_folder(*job), ignored);
+  }
+  end_attempt(job);
 } catch (const std::exception& error) {
   logger_->error("job {}: {}", name, error.what());
 }
@@ -311,6 +336,7 @@ void Coordinator::end_attempt(const JobPtr& job) {
   if (job->attempt) retired_.push_back(std::exchange(job->attempt, nullptr));
   retire(job->preparing);
   retire(job->staging);
+  job->slurm.reset();
   job->membership.reset();
   job->ending = std::move(event);
   settle_attempt(job);

@@ -117,6 +117,7 @@ void Coordinator::perform(const JobPtr& job, const Action& action) {
       add_notice(job, action.text);
       break;
     case Action::Kind::kOver:
+      if (job->slurm) withdraw_from_slurm(job);
       save_log_metrics(job);
       log_line(job, fmt::format("{}{}{}", v1::TrainingJobStatus::Value_Name(job->state().status),
                                 job->state().failure.empty() ? "" : ": ", job->state().failure));

@@ -25,18 +25,6 @@ constexpr auto kLeaveTime = std::chrono::seconds(10);
 /// From when a host did not answer until it is tried again.
 constexpr milliseconds kLeftOut{60'000};
 
-/// What each host of the attempt needs: by ssh, so that nobody else sees it on its way, and in
-/// files that the user alone can read.
-json files_for(const AttemptRecord& record, const std::filesystem::path& tls,
-               const HostAccess& access) {
-  json files = {{"token", record.token + "\n"}};
-  for (const char* name : {"ca.pem", "certificate.pem", "key.pem"}) {
-    files[name] = read_text_file(tls / name);
-  }
-  if (!access.store_credentials.empty()) files["credentials"] = access.store_credentials;
-  return files;
-}
-
 std::int64_t now_ms() {
   return wall_now().time_since_epoch().count();
 }
@@ -78,9 +66,13 @@ int most_slots(const std::vector<HostSlots>& placement) {
 }  // namespace
 
 /// The same path on each host. It is not known to others, though it is no secret: the user's alone.
+std::filesystem::path Coordinator::staged_folder(const std::string& token) const {
+  const auto parent = options_.slurm ? options_.slurm->folder : options_.scratch.parent_path();
+  return parent / ("musher-" + hex64(hash64("folder of " + token)));
+}
+
 std::filesystem::path Coordinator::staged_folder(const ActiveJob& job) const {
-  return options_.scratch.parent_path() /
-         ("musher-" + hex64(hash64("folder of " + job.membership->token)));
+  return staged_folder(job.membership->token);
 }
 
 /// An argument of each process of the attempt, wherever it runs.
@@ -94,7 +86,7 @@ void Coordinator::stage(const JobPtr& job, AttemptRecord record) {
   retire(job->staging);
   const json request = {{"do", "stage"},
                         {"folder", staged_folder(*job).string()},
-                        {"files", files_for(record, options_.worker_tls, options_.access)},
+                        {"files", rank_files(record.token, options_.worker_tls, options_.access)},
                         {"programs", {options_.access.musher, options_.trainer}},
                         {"prefix", options_.access.prefix},
                         {"disk", options_.scratch.parent_path().string()}};

@@ -39,7 +39,9 @@ v1::JoinReply Coordinator::join(const v1::JoinRequest& request, Deadline deadlin
   const v1::RankId& id = request.id();
   Lock lock(mutex_);
   const JobPtr job = find(id.job());
-  if (!job || !job->membership) throw refused_join(id, "no attempt of it runs");
+  if (!job || (!job->membership && !begun_by(job, id))) {
+    throw refused_join(id, "no attempt of it runs");
+  }
   take_join(job, request);
   const auto ready = [&] {
     return ending_ || !job->membership || job->membership->attempt != id.attempt() ||

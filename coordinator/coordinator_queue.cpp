@@ -30,7 +30,7 @@ std::vector<QueuedJob> Coordinator::queued_jobs(WallTime now) {
   std::vector<QueuedJob> queue;
   for (const std::string& name : store_.unfinished_names()) {
     const JobPtr job = find(name);
-    if (!job || job->state().attempt_started || job->state().over()) continue;
+    if (!job || job->state().attempt_started || job->state().over() || job->slurm) continue;
     const JobState& state = job->state();
     queue.push_back({name, state.ranks, job->record.submitter, job->record.priority,
                      std::max(milliseconds(0), now - state.created), state.attempt > 0,
@@ -43,7 +43,7 @@ std::vector<RunningJob> Coordinator::running_jobs() const {
   const WallTime now = wall_now();
   std::vector<RunningJob> running;
   for (const auto& [name, job] : jobs_) {
-    if (!job->state().attempt_started) continue;
+    if (!job->state().attempt_started && !job->slurm) continue;
     running.push_back(
         {name, job->placement, job->record.submitter, longest(job->state(), options_.grace, now)});
   }
@@ -68,7 +68,11 @@ void Coordinator::schedule_jobs() {
   for (const Start& start : decision.starts) {
     const JobPtr job = find(start.name);
     job->placement = start.placement;
-    apply(job, Scheduled{});
+    if (slurm_) {
+      submit_to_slurm(job);
+    } else {
+      apply(job, Scheduled{});
+    }
   }
   if (!queue.empty()) notify();
 }
@@ -114,7 +118,10 @@ v1::QueueReply Coordinator::queue() {
     return entry;
   };
   for (const RunningJob& job : running) {
-    *add(job.name).mutable_by() = timestamp(now + *job.ends_in);
+    v1::QueueEntry& entry = add(job.name);
+    *entry.mutable_by() = timestamp(now + *job.ends_in);
+    const JobPtr waits = find(job.name);
+    if (!waits->state().attempt_started) entry.set_note(waits->slurm->waits_for);
   }
   std::vector<std::string> waiting;
   for (const Start& start : decision.starts) waiting.push_back(start.name);

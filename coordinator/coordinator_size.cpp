@@ -126,6 +126,7 @@ void Coordinator::resize(const std::string& name, int ranks) {
     // The slots first: a crash in between leaves the job with too many, which it gives back.
     save_placement(job, *placement);
   }
+  if (job->slurm && !job->state().attempt_started) withdraw_from_slurm(job);
   apply(job, Resized{ranks});
   log_line(job, fmt::format("{} ranks are wanted", ranks));
   job->told_too_large = false;

@@ -65,6 +65,17 @@ HostAnswer ask_host(const HostAccess& access, const std::string& host, const jso
 
 }  // namespace
 
+std::map<std::string, std::string> rank_files(const std::string& token,
+                                              const std::filesystem::path& tls,
+                                              const HostAccess& access) {
+  std::map<std::string, std::string> files = {{"token", token + "\n"}};
+  for (const char* name : {"ca.pem", "certificate.pem", "key.pem"}) {
+    files[name] = read_text_file(tls / name);
+  }
+  if (!access.store_credentials.empty()) files["credentials"] = access.store_credentials;
+  return files;
+}
+
 std::vector<HostAnswer> ask_hosts(const HostAccess& access, const std::vector<std::string>& hosts,
                                   const std::vector<json>& requests, Deadline deadline) {
   std::vector<HostAnswer> answers(hosts.size());

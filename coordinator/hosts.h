@@ -29,6 +29,13 @@ struct HostAccess {
   std::map<std::string, std::string> environment;
 };
 
+/// What ranks on another machine need of this one, by file name, to be put into a folder that the
+/// user alone can read: an attempt's token, a certificate from the TLS folder `tls`, and
+/// credentials for the object store.
+std::map<std::string, std::string> rank_files(const std::string& token,
+                                              const std::filesystem::path& tls,
+                                              const HostAccess& access);
+
 /// A host's answer, or why there is none.
 struct HostAnswer {
   std::string host;

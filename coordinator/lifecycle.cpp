@@ -69,8 +69,16 @@ void LifecycleStep::on(const PhaseReported& event) {
   }
 }
 
-void LifecycleStep::on(const StopRequested&) {
-  stop(StopReason::kRequested, "A stop was requested.");
+void LifecycleStep::on(const StopRequested& event) {
+  stop(event.reason, event.message);
+}
+
+void LifecycleStep::on(const WaitingExplained& event) {
+  if (state_.secondary != Secondary::Pending) return;
+  std::string& message = state_.transitions.back().message;
+  if (message == event.message) return;
+  message = event.message;
+  touch();
 }
 
 /// The first cause stays, but what costs no attempt takes its place: a host that is taken back

@@ -117,7 +117,15 @@ struct PhaseReported {
   std::uint64_t attempt = 0;
   v1::ReportRequest::Phase phase = v1::ReportRequest::STARTING;
 };
-struct StopRequested {};
+/// By a person, or by a scheduler beside Musher's own that ends the job.
+struct StopRequested {
+  StopReason reason = StopReason::kRequested;
+  std::string message = "A stop was requested.";
+};
+/// What a job that waits waits for, where a scheduler beside Musher's own says so.
+struct WaitingExplained {
+  std::string message;
+};
 /// A host's notice or a signal makes the ranks stop.
 struct InterruptionNoticed {
   std::uint64_t attempt = 0;
@@ -147,7 +155,8 @@ struct AttemptEnded {
   /// For the person: the first failing rank, its exit code or signal, the last lines of its stderr.
   /// May be empty.
   std::string reason;
-  /// No rank was started, for a host did not answer: costs none of retries_left.
+  /// No rank was started, for a host did not answer, or a scheduler took the hosts back: costs none
+  /// of retries_left.
   bool unbegun = false;
 };
 /// A new coordinator process found the job in its store.
@@ -159,8 +168,8 @@ struct CoordinatorRestarted {
 struct Tick {};
 
 using Event = std::variant<Scheduled, RanksJoined, Regrouped, RankLost, Resized, PhaseReported,
-                           StopRequested, InterruptionNoticed, RankFinished, JobFailed,
-                           AttemptEnded, CoordinatorRestarted, Tick>;
+                           StopRequested, WaitingExplained, InterruptionNoticed, RankFinished,
+                           JobFailed, AttemptEnded, CoordinatorRestarted, Tick>;
 
 /// What the coordinator has to do, in this order, once the new state is stored.
 struct Action {

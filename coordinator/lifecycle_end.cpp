@@ -36,9 +36,12 @@ void LifecycleStep::settle(const AttemptEnded& event) {
   }
   if (state_.stop != StopReason::kNone) return finish_stopped(killed);
   if (outcome == v1::FinishRequest::STOPPED && all_done(state_)) {
-    return interrupted(state_.interruption.empty()
-                           ? "The ranks were told to stop by another than the coordinator."
-                           : state_.interruption);
+    std::string reason = state_.interruption;
+    if (reason.empty()) {
+      reason = event.unbegun ? reason_of(event)
+                             : "The ranks were told to stop by another than the coordinator.";
+    }
+    return interrupted(reason, event.unbegun);
   }
   interrupted(reason_of(event), event.unbegun);
 }

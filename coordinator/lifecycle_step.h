@@ -34,7 +34,8 @@ class LifecycleStep {
   void on(const RankLost& event);
   void on(const Resized& event);
   void on(const PhaseReported& event);
-  void on(const StopRequested&);
+  void on(const StopRequested& event);
+  void on(const WaitingExplained& event);
   void on(const InterruptionNoticed& event);
   void on(const RankFinished& event);
   void on(const JobFailed& event);

@@ -61,7 +61,13 @@ std::string joined(const std::vector<std::string>& words) {
 /// How mpirun reaches other hosts, and ranks each other.
 void add_hosts(const MpirunOptions& options, std::vector<std::string>& argv) {
   auto add = [&](std::initializer_list<std::string> words) { argv.insert(argv.end(), words); };
-  add({"--prefix", options.prefix, "--prtemca", "plm_ssh_agent", options.ssh});
+  add({"--prefix", options.prefix});
+  if (options.ssh.empty()) {
+    // Named, so that an mpirun that does not find the allocation says so and starts nothing.
+    add({"--prtemca", "ras", "slurm", "--prtemca", "plm", "slurm"});
+  } else {
+    add({"--prtemca", "plm_ssh_agent", options.ssh});
+  }
   // The daemons' words, such as how a rank ended, come back through ssh.
   add({"--leave-session-attached"});
   // A host that is gone without a word is noticed in about ten seconds, not in ten minutes.
@@ -86,7 +92,8 @@ std::vector<std::string> mpirun_argv(const MpirunOptions& options) {
   add({"--prtemca", "prte_tmpdir_base", options.session_folder});
   if (options.as_root) add({"--allow-run-as-root"});
   if (!options.hostfile.empty()) add({"--hostfile", options.hostfile});
-  if (options.hostfile.empty() || options.ranks_per_host > options.cores) add({"--oversubscribe"});
+  const bool all_here = options.prefix.empty() && options.hostfile.empty();
+  if (all_here || options.ranks_per_host > options.cores) add({"--oversubscribe"});
   if (!options.prefix.empty()) add_hosts(options, argv);
   // Ranks compute with several threads; the kernel places those better than a fixed core per rank.
   add({"--bind-to", "none"});

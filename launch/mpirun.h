@@ -31,7 +31,7 @@ struct MpirunOptions {
 
   // For other hosts than this machine.
   std::string prefix;                 ///< where Open MPI is on them; empty: all ranks are here
-  std::string ssh;                    ///< as ssh_agent() has it
+  std::string ssh;                    ///< as ssh_agent() has it; empty: Slurm's allocation
   std::vector<std::string> networks;  ///< that MPI uses, e.g. 10.0.0.0/24; empty: as it likes
   /// Variables that ranks get there, beside the job's; the caller handles their values likewise.
   std::map<std::string, std::string> exported;

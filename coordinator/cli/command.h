@@ -31,6 +31,7 @@ extern const Command kFleet;
 extern const Command kHosts;
 extern const Command kTrain;
 extern const Command kServe;
+extern const Command kSlurm;
 extern const Command kSubmit;
 extern const Command kList;
 extern const Command kStatus;

@@ -15,7 +15,7 @@ using namespace musher::cli;
 constexpr std::array kCommands = {&kTrain,  &kServe,    &kSubmit,  &kList,     &kStatus,
                                   &kWatch,  &kLogs,     &kMetrics, &kReport,   &kQueue,
                                   &kResize, &kStop,     &kDelete,  &kValidate, &kCerts,
-                                  &kAccess, &kFunction, &kHosts,   &kFleet};
+                                  &kAccess, &kFunction, &kHosts,   &kFleet,    &kSlurm};
 
 void print_help(std::ostream& out) {
   out << "musher COMMAND …\n\nTrains models on many machines.\n\n";

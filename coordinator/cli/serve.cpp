@@ -8,6 +8,7 @@
 #include "common/checksum.h"
 #include "coordinator/cli/access_options.h"
 #include "coordinator/cli/daemon_options.h"
+#include "coordinator/cli/slurm_options.h"
 #include "coordinator/server.h"
 #include "launch/mpirun.h"
 #include "rpc/tls.h"
@@ -18,7 +19,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<HostSlots> hosts_of(const std::string& hostfile, std::optional<int> slots) {
+/// As many ranks as Slurm may have at once, where nobody gives a number.
+constexpr int kSlurmSlots = 100'000;
+
+std::vector<HostSlots> hosts_of(const std::string& hostfile, std::optional<int> slots, bool slurm) {
+  if (slurm && !hostfile.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "give --hosts or --launcher slurm, not both: Slurm chooses the hosts");
+  }
+  if (slurm) return {{"slurm", slots.value_or(kSlurmSlots)}};
   if (hostfile.empty()) return {{"localhost", slots.value_or(cores_of_this_machine())}};
   if (slots) throw Error(ErrorCode::kInvalidArgument, "give --hosts or --slots, not both");
   return read_hostfile(hostfile);
@@ -58,12 +67,15 @@ int run(const Command& command, const std::vector<std::string>& words) {
               "where ranks on other machines find this one (HOST of --listen; this machine's name "
               "where that is 0.0.0.0)");
   options.add("hosts", &hostfile, "HOSTFILE", "hosts and their slots, as mpirun reads them");
-  options.add("slots", &slots, "N", "ranks that may run at once (the number of cores)");
+  options.add("slots", &slots, "N",
+              "ranks that may run at once (the number of cores; in Slurm: as many as it takes)");
   options.add("patience", &patience, "SECONDS",
               "a job that has waited for so long goes before all others, whatever their priority "
               "(86400)");
   AccessOptions access;
   access.add_to(options);
+  SlurmCommandOptions slurm;
+  slurm.add_to(options);
   daemon.add_to(options);
   if (!options.parse(words)) return kOk;
   if (state.empty()) {
@@ -74,15 +86,17 @@ int run(const Command& command, const std::vector<std::string>& words) {
   const std::filesystem::path scratch = scratch_of(state);
   CoordinatorOptions settings = daemon.coordinator(state, scratch);
   settings.policy.patience = std::chrono::milliseconds(static_cast<std::int64_t>(1000 * patience));
-  settings.hosts = hosts_of(hostfile, slots);
+  settings.slurm = slurm.checked(settings.state);
+  settings.hosts = hosts_of(hostfile, slots, settings.slurm.has_value());
   settings.hostfile = hostfile;
   settings.access = access.checked(settings.mpirun);
   if (any_remote(settings.hosts) &&
       (tls.empty() || is_loopback(ListenAddress::parse(listen).host))) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "--hosts " + hostfile +
-                    " names other machines: their ranks need --tls DIR and a --listen address that "
-                    "they reach");
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        (settings.slurm ? "--launcher slurm runs ranks on" : "--hosts " + hostfile + " names") +
+            std::string(" other machines: their ranks need --tls DIR and a --listen "
+                        "address that they reach"));
   }
   if (!tls.empty()) {
     settings.worker_tls = fs::absolute(tls) / "worker";

@@ -474,6 +474,37 @@ TEST(Lifecycle, AnAttemptThatNeverBeganForAHostDidNotAnswerCostsNoRetry) {
   }
 }
 
+TEST(Lifecycle, AnAttemptWhoseHostsASchedulerTookBackCostsNoRetryThoughItsRanksSaved) {
+  Story story(2, 0);
+  story.running().all_finish(Finish::STOPPED, "s3://b/m");
+  story.then(AttemptEnded{1, {}, "Slurm took the nodes back", /*unbegun=*/true});
+  EXPECT_EQ(story.state().secondary, Secondary::Interrupted);
+  EXPECT_EQ(story.state().transitions.back().message, "Slurm took the nodes back");
+}
+
+TEST(Lifecycle, ASchedulerBesideMushersSaysWhatAJobWaitsFor) {
+  Story story(2, 1);
+  story.then(WaitingExplained{"Slurm's job 12 waits: Priority"});
+  EXPECT_EQ(story.state().transitions.size(), 1U);
+  EXPECT_EQ(story.state().transitions.back().message, "Slurm's job 12 waits: Priority");
+  const WallTime modified = story.state().modified;
+  story.then(WaitingExplained{"Slurm's job 12 waits: Priority"});
+  EXPECT_EQ(story.state().modified, modified) << "it says nothing new";
+  story.then(Scheduled{}).then(AttemptEnded{1, {}, "gone"});
+  story.then(WaitingExplained{"Slurm's job 13 waits: Resources"});
+  EXPECT_EQ(story.state().transitions.back().message, "gone") << "why it was interrupted stays";
+}
+
+TEST(Lifecycle, ASchedulersTimeLimitEndsTheJobAsItsOwnWould) {
+  Story story(2, 1);
+  story.running().then(StopRequested{StopReason::kMaxRuntime, "Slurm's time limit"});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kAskToStop));
+  EXPECT_EQ(story.state().transitions.back().message, "Slurm's time limit");
+  story.all_finish(Finish::STOPPED, "s3://b/m").ended();
+  EXPECT_EQ(story.state().secondary, Secondary::MaxRuntimeExceeded);
+  EXPECT_EQ(story.state().artifact, "s3://b/m");
+}
+
 TEST(Lifecycle, AHostThatGoesBeforeItsRanksHaveSavedIsStillASpotInterruption) {
   Story story(2, 0);
   story.running().then(InterruptionNoticed{1, kSpot, true}).ended({}, "mpirun ended");
@@ -695,6 +726,7 @@ TEST(Lifecycle, RandomEventsNeverLeaveTheLifeCycle) {
           Regrouped{attempt, {rank, rank + 1}, {}, {}},
           Resized{1 + rank},
           StopRequested{},
+          WaitingExplained{"waits"},
           AttemptEnded{attempt, below(2) == 0 ? std::optional(rank) : std::nullopt, "gone"},
           CoordinatorRestarted{below(2) == 0, below(2) == 0},
           Tick{},
