@@ -64,7 +64,8 @@ ListenAddress ListenAddress::parse(const std::string& text) {
 
 class Server::Impl {
  public:
-  Impl(Coordinator& coordinator, const std::string& listen, const std::filesystem::path& tls)
+  Impl(Coordinator& coordinator, const std::string& listen, const std::filesystem::path& tls,
+       const std::vector<grpc::Service*>& further)
       : coordinator_(coordinator), jobs_(coordinator), workers_(coordinator) {
     ListenAddress address = ListenAddress::parse(listen);
     if (address.host == "localhost") address.host = "127.0.0.1";
@@ -89,6 +90,7 @@ class Server::Impl {
     builder.SetMaxSendMessageSize(kMostMessageBytes);
     builder.RegisterService(&jobs_);
     builder.RegisterService(&workers_);
+    for (grpc::Service* service : further) builder.RegisterService(service);
     server_ = builder.BuildAndStart();
     if (!server_ || port == 0) {
       throw Error(ErrorCode::kAlreadyExists, "can't listen on " + listen);
@@ -120,8 +122,8 @@ class Server::Impl {
 };
 
 Server::Server(Coordinator& coordinator, const std::string& listen,
-               const std::filesystem::path& tls)
-    : impl_(std::make_unique<Impl>(coordinator, listen, tls)) {}
+               const std::filesystem::path& tls, const std::vector<grpc::Service*>& further)
+    : impl_(std::make_unique<Impl>(coordinator, listen, tls, further)) {}
 Server::~Server() = default;
 const std::string& Server::address() const {
   return impl_->address();

@@ -6,16 +6,17 @@
 #include <signal.h>
 
 #include "coordinator/cli/command.h"
+#include "coordinator/cli/endpoint.h"
 #include "coordinator/cli/function.h"
 
 namespace {
 
 using namespace musher::cli;
 
-constexpr std::array kCommands = {&kTrain,  &kServe,    &kSubmit,  &kList,     &kStatus,
-                                  &kWatch,  &kLogs,     &kMetrics, &kReport,   &kQueue,
-                                  &kResize, &kStop,     &kDelete,  &kValidate, &kCerts,
-                                  &kAccess, &kFunction, &kHosts,   &kFleet,    &kSlurm};
+constexpr std::array kCommands = {&kTrain,  &kServe,    &kSubmit,  &kList,   &kStatus,   &kWatch,
+                                  &kLogs,   &kMetrics,  &kReport,  &kQueue,  &kResize,   &kStop,
+                                  &kDelete, &kValidate, &kCerts,   &kAccess, &kFunction, &kHosts,
+                                  &kFleet,  &kSlurm,    &kEndpoint};
 
 void print_help(std::ostream& out) {
   out << "musher COMMAND …\n\nTrains models on many machines.\n\n";

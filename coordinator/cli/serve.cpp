@@ -9,6 +9,7 @@
 #include "coordinator/cli/access_options.h"
 #include "coordinator/cli/daemon_options.h"
 #include "coordinator/cli/slurm_options.h"
+#include "coordinator/endpoints/endpoints_service.h"
 #include "coordinator/server.h"
 #include "launch/mpirun.h"
 #include "rpc/tls.h"
@@ -47,6 +48,13 @@ std::filesystem::path scratch_of(const std::string& state) {
          ("musher-serve-" + hex64(hash64(std::filesystem::absolute(state).native())));
 }
 
+EndpointsOptions endpoints_of(const CoordinatorOptions& settings, const std::string& server,
+                              const std::string& haproxy) {
+  const fs::path beside = fs::read_symlink("/proc/self/exe").replace_filename("musher-endpoint");
+  return {settings.state / "endpoints", (server.empty() ? beside : fs::absolute(server)).string(),
+          haproxy, settings.cores};
+}
+
 int run(const Command& command, const std::vector<std::string>& words) {
   std::string state;
   std::string listen = "127.0.0.1:7077";
@@ -54,6 +62,8 @@ int run(const Command& command, const std::vector<std::string>& words) {
   std::string tls;
   std::string hostfile;
   std::optional<int> slots;
+  std::string endpoint_server;
+  std::string haproxy = "/usr/sbin/haproxy";
   double patience = 24 * 3600;
   DaemonOptions daemon;
   Options options(command);
@@ -72,6 +82,9 @@ int run(const Command& command, const std::vector<std::string>& words) {
   options.add("patience", &patience, "SECONDS",
               "a job that has waited for so long goes before all others, whatever their priority "
               "(86400)");
+  options.add("endpoint-server", &endpoint_server, "PATH",
+              "the program of endpoints' instances (musher-endpoint beside musher)");
+  options.add("haproxy", &haproxy, "PATH", "what is before them (/usr/sbin/haproxy)");
   AccessOptions access;
   access.add_to(options);
   SlurmCommandOptions slurm;
@@ -103,8 +116,12 @@ int run(const Command& command, const std::vector<std::string>& words) {
     check_tls_folder(settings.worker_tls);
   }
   const Logger logger = make_logger();
+  const EndpointsOptions serving = endpoints_of(settings, endpoint_server, haproxy);
   Coordinator coordinator(std::move(settings), logger);
-  const Server server(coordinator, listen, tls.empty() ? "" : tls / fs::path("coordinator"));
+  Endpoints endpoints(serving, logger);  // after the coordinator, whose the state folder is now
+  EndpointsService endpoints_service(endpoints);
+  const Server server(coordinator, listen, tls.empty() ? "" : tls / fs::path("coordinator"),
+                      {&endpoints_service});
   coordinator.start(advertised(server.address(), advertise));
   logger->info("coordinator on {}, state in {}", server.address(), state);
   while (wait_for_stop_signal(Deadline::after(std::chrono::hours(1))) == 0) {

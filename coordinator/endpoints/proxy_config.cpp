@@ -1,0 +1,147 @@
+#include "coordinator/endpoints/proxy_config.h"
+
+#include <charconv>
+#include <optional>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "common/error.h"
+
+namespace musher {
+namespace {
+
+constexpr std::string_view kConfig = R"(# Made by musher serve; instances are added at run time.
+global
+  stats socket unix@haproxy.sock mode 600 level admin
+  stats timeout 1m
+  log stderr format raw local0 notice
+  noreuseport
+  maxconn {max_connections}
+  hard-stop-after 90s
+
+defaults
+  mode http
+  log global
+  option dontlognull
+  timeout connect 2s
+  timeout check 2s
+  timeout queue 10s
+  timeout client 75s
+  timeout server 75s
+  timeout http-request 30s
+  timeout http-keep-alive 60s
+  retries 3
+  option redispatch 1
+  retry-on conn-failure
+  http-error status 502 content-type application/json string '{{"message":"The instance ended before it answered."}}' hdr x-amzn-ErrorType InternalDependencyException hdr Retry-After 1
+  http-error status 503 content-type application/json string '{{"message":"No instance of the endpoint can take the request now."}}' hdr x-amzn-ErrorType ServiceUnavailable hdr Retry-After 1
+  http-error status 504 content-type application/json string '{{"message":"The instance did not answer in time."}}' hdr x-amzn-ErrorType ServiceUnavailable hdr Retry-After 1
+
+frontend endpoint
+  bind 127.0.0.1:{port}
+  monitor-uri /ping
+  acl none nbsrv({backend}) lt 1
+  monitor fail if none
+  http-request deny deny_status 404 if {{ path /metrics }}
+  default_backend entrance
+
+backend entrance
+  server within unix@entrance.sock
+
+frontend within
+  bind unix@entrance.sock mode 600
+  option httpclose
+  default_backend {backend}
+
+backend {backend}
+  balance leastconn
+  option httpchk GET /ping
+  http-check expect status 200
+)";
+
+// A signature that comes again goes to the instance that took it first and refuses it.
+constexpr std::string_view kSticky = R"(  stick-table type binary len 32 size 1m expire 31m
+  stick on req.hdr(authorization),sha2(256)
+)";
+
+std::vector<std::string_view> split(std::string_view line, char separator) {
+  std::vector<std::string_view> parts;
+  while (true) {
+    const std::size_t end = line.find(separator);
+    parts.push_back(line.substr(0, end));
+    if (end == line.npos) return parts;
+    line.remove_prefix(end + 1);
+  }
+}
+
+std::uint64_t number(std::string_view text) {
+  std::uint64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;  // 0 for an empty field
+}
+
+ProxyServer::State state_of(std::string_view status) {
+  using State = ProxyServer::State;
+  if (status.starts_with("MAINT")) return State::kMaintenance;
+  if (status.starts_with("DRAIN")) return State::kDraining;
+  // "DOWN 1/2" is on its way up, "UP 1/3" on its way down.
+  return status.starts_with("DOWN") ? State::kDown : State::kServing;
+}
+
+/// A row by the header's names.
+class Rows {
+ public:
+  explicit Rows(std::string_view header) {
+    if (!header.starts_with("# pxname,svname,"))
+      throw Error(ErrorCode::kDataLoss, "HAProxy's answer to `show stat` is no table");
+    header.remove_prefix(2);
+    names_ = split(header, ',');
+  }
+  std::string_view field(const std::vector<std::string_view>& row, std::string_view name) const {
+    for (std::size_t i = 0; i < names_.size() && i < row.size(); ++i) {
+      if (names_[i] == name) return row[i];
+    }
+    throw Error(ErrorCode::kDataLoss,
+                fmt::format("HAProxy's answer to `show stat` has no {}", name));
+  }
+
+ private:
+  std::vector<std::string_view> names_;
+};
+
+}  // namespace
+
+std::string proxy_config(const ProxyOptions& options) {
+  std::string text =
+      fmt::format(kConfig, fmt::arg("max_connections", options.max_connections),
+                  fmt::arg("port", options.port), fmt::arg("backend", kProxyBackend));
+  return options.is_signed ? text.append(kSticky) : text;
+}
+
+ProxyStats parse_proxy_stats(std::string_view csv) {
+  ProxyStats stats;
+  std::optional<Rows> rows;
+  for (const std::string_view line : split(csv, '\n')) {
+    if (line.empty()) continue;
+    if (!rows) {
+      rows.emplace(line);
+      continue;
+    }
+    const auto row = split(line, ',');
+    if (rows->field(row, "pxname") != kProxyBackend) continue;
+    const std::string name(rows->field(row, "svname"));
+    if (name == "BACKEND") {
+      stats.requests = number(rows->field(row, "req_tot"));
+      continue;
+    }
+    ProxyServer& server = stats.servers[name];
+    server.state = state_of(rows->field(row, "status"));
+    server.sessions = static_cast<int>(number(rows->field(row, "scur")));
+    server.state_seconds = static_cast<std::int64_t>(number(rows->field(row, "lastchg")));
+  }
+  if (!rows) throw Error(ErrorCode::kDataLoss, "HAProxy's answer to `show stat` is empty");
+  return stats;
+}
+
+}  // namespace musher
