@@ -210,6 +210,7 @@ std::string Coordinator::create(const v1::CreateTrainingJobRequest& request,
   // A job of this name that was deleted may have left files where a crash cut in.
   std::filesystem::remove_all(job_folder(job.name));
   activate(std::move(record));
+  ++counts_.submissions;
   schedule_wanted_ = true;
   notify();
   return job.name;

@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "common/thread.h"
 #include "coordinator/active_job.h"
+#include "coordinator/counts.h"
 #include "coordinator/hosts.h"
 #include "coordinator/job_store.h"
 #include "coordinator/refusals.h"
@@ -29,6 +30,7 @@
 
 namespace musher {
 
+class MetricsPage;
 struct ReportContents;
 
 /// Attempts as batch jobs of Slurm.
@@ -152,6 +154,8 @@ class Coordinator {
 
   /// Of calls, since it started.
   Refusals& refusals() { return refusals_; }
+  /// What there is now and what happened so far, for GET /metrics.
+  void add_metrics(MetricsPage& page);
   const Logger& logger() const { return logger_; }
 
   /// The token of the newest attempt, for ranks that were started by hand.
@@ -298,6 +302,7 @@ class Coordinator {
   const Logger logger_;
   JobStore store_;
   Refusals refusals_;
+  CoordinatorCounts counts_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

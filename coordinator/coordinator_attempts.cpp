@@ -120,6 +120,7 @@ void Coordinator::start_attempt(const JobPtr& job) {
   job->failure.clear();
   job->prepared = false;
   job->host_trouble.clear();
+  ++counts_.attempts;
   prepare(job);
   if (options_.ranks_are_here) return;
   if (job->slurm) return watch_in_slurm(job, {});

@@ -75,6 +75,7 @@ v1::ReportReply Coordinator::report(const v1::ReportRequest& request) {
     reply.set_stale(true);
     return reply;
   }
+  ++counts_.heartbeats;
   if (where == Standing::kCurrent) {
     take_report(job, request);
   } else if (where == Standing::kNewcomer) {
@@ -251,6 +252,7 @@ std::string Coordinator::commit(const JobPtr& job, const std::vector<SliceRecord
   lock.lock();
   store_.commit_checkpoint(job->name(), folder,
                            {uri.join(folder).str(), slices.front().step, wall_now()});
+  ++counts_.checkpoints;
   add_notice(job,
              fmt::format("checkpoint at step {}: {}", slices.front().step, uri.join(folder).str()));
   Retention retention{job->name(),

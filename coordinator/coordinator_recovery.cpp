@@ -84,6 +84,8 @@ void Coordinator::take_generation(const JobPtr& job, const Regrouping& answer,
     }
   }
   store_.add_generation(job->name(), answer.generation, false);
+  if (!event.lost.empty()) ++counts_.recoveries;
+  counts_.ranks_lost += event.lost.size();
   adopt(*job->membership, answer.generation);
   job->regroup_asked.reset();
   job->leaving.clear();

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -89,6 +90,8 @@ class JobStore {
   /// Jobs that are not over, in order of submission, which is the queue's.
   std::vector<JobRecord> unfinished();
   std::vector<std::string> unfinished_names();
+  /// How many jobs have each status, by SageMaker's name of it.
+  std::map<std::string, std::uint64_t> count_by_status();
   /// Replaces the job's state and adds `notices` to its history.
   void save(const std::string& name, const JobState& state,
             const std::vector<Notice>& notices = {});

@@ -165,6 +165,17 @@ Position read_row(Statement& row, const std::string& column, bool descending,
 
 }  // namespace
 
+std::map<std::string, std::uint64_t> JobStore::count_by_status() {
+  const std::lock_guard lock(impl_->mutex);
+  Statement row = impl_->database.prepare("SELECT status, COUNT(*) FROM jobs GROUP BY status");
+  std::map<std::string, std::uint64_t> counts;
+  while (row.step()) {
+    std::string status = row.text();
+    counts[std::move(status)] = row.unsigned_integer();
+  }
+  return counts;
+}
+
 v1::ListTrainingJobsResponse JobStore::list(const v1::ListTrainingJobsRequest& request) {
   check(request);
   const std::string by(column(request.sort_by()));

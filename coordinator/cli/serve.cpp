@@ -8,6 +8,7 @@
 #include "common/checksum.h"
 #include "coordinator/cli/access_options.h"
 #include "coordinator/cli/daemon_options.h"
+#include "coordinator/cli/metrics_listener.h"
 #include "coordinator/cli/slurm_options.h"
 #include "coordinator/endpoints/endpoints_service.h"
 #include "coordinator/server.h"
@@ -61,6 +62,7 @@ int run(const Command& command, const std::vector<std::string>& words) {
   std::string advertise;
   std::string tls;
   std::string hostfile;
+  std::string metrics;
   std::optional<int> slots;
   std::string endpoint_server;
   std::string haproxy = "/usr/sbin/haproxy";
@@ -85,6 +87,8 @@ int run(const Command& command, const std::vector<std::string>& words) {
   options.add("endpoint-server", &endpoint_server, "PATH",
               "the program of endpoints' instances (musher-endpoint beside musher)");
   options.add("haproxy", &haproxy, "PATH", "what is before them (/usr/sbin/haproxy)");
+  options.add("metrics-listen", &metrics, "HOST:PORT",
+              "a loopback address for GET /metrics, in Prometheus' form (none)");
   AccessOptions access;
   access.add_to(options);
   SlurmCommandOptions slurm;
@@ -122,6 +126,11 @@ int run(const Command& command, const std::vector<std::string>& words) {
   EndpointsService endpoints_service(endpoints);
   const Server server(coordinator, listen, tls.empty() ? "" : tls / fs::path("coordinator"),
                       {&endpoints_service});
+  std::optional<MetricsListener> metrics_listener;
+  if (!metrics.empty()) {
+    metrics_listener.emplace(coordinator, metrics);
+    logger->info("metrics on 127.0.0.1:{}", metrics_listener->port());
+  }
   coordinator.start(advertised(server.address(), advertise));
   logger->info("coordinator on {}, state in {}", server.address(), state);
   while (wait_for_stop_signal(Deadline::after(std::chrono::hours(1))) == 0) {

@@ -3,8 +3,9 @@ import csv
 import json
 import signal
 import unittest
+import urllib.request
 
-from musher_testing import BUCKET, LIMIT, MusherTest, make_images, make_job, metrics_of
+from musher_testing import BUCKET, LIMIT, MusherTest, free_port, make_images, make_job, metrics_of
 
 
 class Daemon(MusherTest):
@@ -13,7 +14,8 @@ class Daemon(MusherTest):
         self.start_s3()
         self.samples = make_images(self.folder / "images")
         self.upload(self.folder / "images", "data/train")
-        self.daemon = self.start_daemon()
+        self.metrics_port = free_port()
+        self.daemon = self.start_daemon("--metrics-listen", f"127.0.0.1:{self.metrics_port}")
 
     def job(self, name, **options):
         return make_job(name, f"s3://{BUCKET}/data/train", f"s3://{BUCKET}/jobs", **options)
@@ -52,6 +54,13 @@ class Daemon(MusherTest):
         self.assertEqual([one["TrainingJobName"] for one in listed["TrainingJobSummaries"]], ["first"])
         self.assertNotEqual(self.musher("logs", "first", code=0).stdout, "")
         self.assertRegex(self.musher("status", "first", code=0).stdout, "epoch 2 of 2, step 8 of 8")
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=60) as answer:
+            page = answer.read().decode()
+        for line in ('musher_jobs{status="Completed"} 1', "musher_attempts_started_total 1", "musher_recoveries_total 0",
+                     "musher_free_slots 2"):
+            self.assertIn(f"\n{line}\n", page)
+        self.assertNotIn("\nmusher_heartbeats_total 0\n", page)
+
         self.musher("delete", "first", code=0)
         self.assertNotEqual(self.musher("status", "first").returncode, 0)
 
