@@ -74,6 +74,7 @@ RECOVERY, CHECKPOINTS, RESTART = "## A rank dies", "## Checkpoints", "## A coord
 DAY, WORKERS, LIST = "## A day of 10,000 jobs", "## Many ranks", "## 100,000 jobs"
 MANIFEST = "## A manifest of 10 million images"
 RECIPE = "## The Fashion-MNIST recipe beside PyTorch DDP"
+HOSTS = "## Several hosts"
 DECODE, DOGS = "## Pictures beside torchvision", "## The dog recipe beside PyTorch"
 SERVING = "## Serving ResNet-50"
 SCALED = "## Pictures reduced while they are decoded"
@@ -91,7 +92,7 @@ def find_section(text, heading):
 def kept_sections(path):
     """Those of other scripts, as a list of parts."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    headings = (RECOVERY, CHECKPOINTS, RESTART, DAY, MANIFEST, WORKERS, LIST, RECIPE, DECODE, SCALED, DOGS, SERVING)
+    headings = (RECOVERY, CHECKPOINTS, RESTART, DAY, MANIFEST, WORKERS, LIST, HOSTS, RECIPE, DECODE, SCALED, DOGS, SERVING)
     found = [find_section(text, heading) for heading in headings]
     return [text[place[0]:place[1]].rstrip() + "\n" for place in found if place]
 
