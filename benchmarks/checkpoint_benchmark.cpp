@@ -53,7 +53,9 @@ class Rank {
     memory_ = collective.allocate(static_cast<std::size_t>(elements) * sizeof(float), soon());
     TrainingStep::Options step_options;
     step_options.gradient_memory = at::from_blob(memory_.get(), {elements}, at::kFloat);
-    step_.emplace(*model_, hyper, step_options);
+    hyper.num_classes = kClasses;
+    task_ = make_task(TaskKind::kImageClassification, hyper, {});
+    step_.emplace(*model_, *task_, hyper, step_options);
     mine_.digest = batch_.digest;
   }
 
@@ -72,6 +74,7 @@ class Rank {
   std::unique_ptr<Model> model_;
   Batch batch_;
   std::shared_ptr<void> memory_;
+  std::unique_ptr<Task> task_;
   std::optional<TrainingStep> step_;
   StepVector mine_;
   TrainingState state_;

@@ -88,7 +88,9 @@ void run(const Options& options, Collective& collective) {
   const auto memory =
       collective.allocate(static_cast<std::size_t>(elements) * sizeof(float), soon());
   step_options.gradient_memory = at::from_blob(memory.get(), {elements}, at::kFloat);
-  TrainingStep step(*model, hyper, step_options);
+  hyper.num_classes = options.classes;
+  const auto task = make_task(TaskKind::kImageClassification, hyper, {});
+  TrainingStep step(*model, *task, hyper, step_options);
 
   Batch batch = synthetic_batch(options.shape, options.batch, options.classes, collective.rank());
   StepVector mine;

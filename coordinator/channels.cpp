@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "dataset/object_list.h"
 #include "dataset/sources.h"
+#include "dataset/table.h"
 #include "storage/object_store.h"
 
 namespace musher {
@@ -53,6 +54,17 @@ ChannelManifest manifest_of(const Channel& channel, const StorageConfig& storage
       break;
   }
   return {channel.uri.str(), make_manifest(*open_store(channel.uri, storage), options)};
+}
+
+/// Whether the job speaks of the classes or columns that the train channel has.
+void check_names(const Job& job, const std::vector<std::string>& names) {
+  const Hyperparameters& h = job.hyperparameters;
+  if (job.task == TaskKind::kRegression) choose_columns(names, h.feature_columns, h.target_columns);
+  if (h.num_classes > 0 && h.num_classes < static_cast<std::int64_t>(names.size())) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "HyperParameters.num_classes is " + std::to_string(h.num_classes) + ", but " +
+                    job.train.uri.str() + " has " + std::to_string(names.size()) + " classes");
+  }
 }
 
 std::unique_ptr<const ChannelData> prepare(const Channel& channel, const StorageConfig& storage,
@@ -119,17 +131,14 @@ JobChannels prepare_channels(const Job& job, const StorageConfig& storage,
                              const std::filesystem::path& cache_folder,
                              const std::function<void(const std::string&)>& notice) {
   ManifestOptions options;
+  if (job.task == TaskKind::kRegression)
+    options.layout = TableLayout{.header = job.hyperparameters.csv_header};
   options.cache_folder = cache_folder;
   options.notice = notice;
   JobChannels channels;
   channels.train = prepare(job.train, storage, folder, options);
   const auto& classes = channels.train->manifest().classes();
-  const std::int64_t wanted = job.hyperparameters.num_classes;
-  if (wanted > 0 && wanted < static_cast<std::int64_t>(classes.size())) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "HyperParameters.num_classes is " + std::to_string(wanted) + ", but " +
-                    job.train.uri.str() + " has " + std::to_string(classes.size()) + " classes");
-  }
+  check_names(job, classes);
   if (job.validation) {
     options.classes = classes;
     channels.validation = prepare(*job.validation, storage, folder, options);

@@ -58,7 +58,7 @@ struct JobChannels {
 
 /// Lists the data of a job and makes its manifests, or reads those that an earlier attempt kept in
 /// `folder`, so that all attempts train on the same samples. Throws what the store and the data set
-/// say, and kInvalidArgument where num_classes is too small.
+/// say, and kInvalidArgument where num_classes is too small or a column is not there.
 JobChannels prepare_channels(const Job& job, const StorageConfig& storage,
                              const std::filesystem::path& folder,
                              const std::filesystem::path& cache_folder,

@@ -16,7 +16,7 @@ struct Sample {
   std::string object;  ///< key of the object that holds the bytes, relative to the channel's root
   std::uint64_t offset = 0;    ///< of the first byte in that object
   std::uint64_t size = 0;      ///< bytes
-  std::int64_t label = 0;      ///< index into Manifest::classes
+  std::int64_t label = 0;      ///< index into Manifest::classes; of a table's row its NumberType
   std::uint64_t key_hash = 0;  ///< hash64(key): what the digest is made of
 };
 
@@ -33,6 +33,7 @@ struct ShardInfo {
 /// built; const calls are thread-safe.
 class Manifest {
  public:
+  /// Names: of what labels are indexes to, or of a table's columns.
   const std::vector<std::string>& classes() const { return classes_; }
   const std::vector<ShardInfo>& shards() const { return shards_; }
   std::uint64_t samples() const { return samples_; }

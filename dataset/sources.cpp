@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "dataset/image_folder.h"
+#include "dataset/table.h"
 #include "dataset/unpacked_tar.h"
 #include "dataset/webdataset.h"
 
@@ -128,14 +129,23 @@ Manifest make_manifest(ObjectStore& store, const ManifestOptions& options) {
 
 Manifest make_manifest(ObjectStore& store, const ManifestOptions& options,
                        const ObjectFilter& filter) {
-  Listing listing;
-  store.list("", [&](std::vector<ObjectInfo> page) {
-    for (ObjectInfo& object : page) {
-      if (!filter.wanted || filter.wanted(object)) listing.add(std::move(object));
-    }
-  });
-  if (filter.listed) filter.listed();
-  return manifest_of(store, std::move(listing), options);
+  const auto list = [&](const std::function<void(ObjectInfo &&)>& add) {
+    store.list("", [&](std::vector<ObjectInfo> page) {
+      for (ObjectInfo& object : page) {
+        if (!filter.wanted || filter.wanted(object)) add(std::move(object));
+      }
+    });
+    if (filter.listed) filter.listed();
+  };
+  if (std::holds_alternative<ImageLayout>(options.layout)) {
+    Listing listing;
+    list([&](ObjectInfo&& object) { listing.add(std::move(object)); });
+    return manifest_of(store, std::move(listing), options);
+  }
+  std::vector<ObjectInfo> objects;
+  list([&](ObjectInfo&& object) { objects.push_back(std::move(object)); });
+  std::ranges::sort(objects, {}, &ObjectInfo::key);
+  return table_manifest(store, objects, options);
 }
 
 }  // namespace musher

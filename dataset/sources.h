@@ -3,6 +3,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "dataset/manifest.h"
@@ -10,7 +11,15 @@
 
 namespace musher {
 
+/// What the objects of a channel are. Images: a folder by class, or WebDataset tars.
+struct ImageLayout {};
+/// Rows of numbers.
+struct TableLayout {
+  bool header = false;  ///< the first line of each .csv names the columns
+};
+
 struct ManifestOptions {
+  std::variant<ImageLayout, TableLayout> layout;
   /// Those of the train channel, for a validation channel that must agree with it.
   std::optional<std::vector<std::string>> classes;
   /// Local folder where indexes of tars are kept by (URI, size, time), empty for none. May be
@@ -21,8 +30,8 @@ struct ManifestOptions {
   std::function<void(const std::string&)> notice;
 };
 
-/// The manifest of what lies below the store's root. The layout is WebDataset where there is a tar,
-/// else image folder.
+/// The manifest of what lies below the store's root. Images: the layout is WebDataset where there
+/// is a tar, else image folder.
 ///
 /// Image folder: `<class>/<file>`, classes sorted by name, samples sorted by key, 256 objects a
 /// shard. As in torchvision, a file may lie deeper in its class's folder. What is no image (.jpg
@@ -42,6 +51,12 @@ struct ManifestOptions {
 /// With `options.classes` the manifest has exactly those. A folder that is not among them, a
 /// classes.txt that differs or a number outside them is kInvalidArgument; a class without a sample
 /// is fine. Where they are just numbers, a classes.txt of the validation channel has no say.
+///
+/// Table: the rows of `*.csv`, lines of decimal numbers with commas between, and of `*.npy`, arrays
+/// of rows and columns; files sorted by key, rows in their order, 1024 a shard. A sample is a row,
+/// its key `<file>/<line>` (counted from 1) or `<file>/<row>` (from 0), its label a NumberType
+/// (dataset/numbers.h). The classes are the columns' names, without a header "0", "1", …; all files
+/// must have the same. Other files are left out and counted.
 ///
 /// Throws kNotFound for a prefix without a sample, naming the URI and what was looked for.
 Manifest make_manifest(ObjectStore& store, const ManifestOptions& options);

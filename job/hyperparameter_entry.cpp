@@ -72,6 +72,25 @@ Entry reals(std::string name, std::vector<double> H::*member, const Count& count
           }};
 }
 
+Entry names(std::string name, std::vector<std::string> H::*member, std::string standard,
+            std::string help) {
+  return {std::move(name),
+          "names",
+          "with commas between",
+          std::move(standard),
+          std::move(help),
+          [=](H& all, const std::string& text) -> std::string {
+            std::vector<std::string> values;
+            for (const std::string_view part : parts_of(text)) {
+              if (part.empty())
+                return fmt::format("must be names with commas between, not {}", in_quotes(text));
+              values.emplace_back(part);
+            }
+            all.*member = std::move(values);
+            return {};
+          }};
+}
+
 Entry interval(std::string name, std::vector<double> H::*member, Range range, std::string standard,
                std::string help) {
   return reals(std::move(name), member, {2, 2, "two numbers, the smaller first"}, range,

@@ -122,6 +122,10 @@ struct Count {
 Entry reals(std::string name, std::vector<double> H::*member, const Count& count, Range range,
             std::string standard, std::string help);
 
+/// `price, area`, in brackets or not: names that are not empty.
+Entry names(std::string name, std::vector<std::string> H::*member, std::string standard,
+            std::string help);
+
 /// The smallest and the greatest of something.
 Entry interval(std::string name, std::vector<double> H::*member, Range range, std::string standard,
                std::string help);

@@ -50,6 +50,12 @@ std::vector<HyperparameterEntry> data_hyperparameters() {
       flag("jpeg_scaled_decode", &H::jpeg_scaled_decode,
            "a JPEG that is 2, 4 or 8 times too large is reduced while it is decoded: faster, and "
            "pixels differ a little"),
+      flag("csv_header", &H::csv_header,
+           "of regression: the first line of each .csv names the columns; else they are 0, 1, …"),
+      names("target_columns", &H::target_columns, "the first",
+            "of regression: what is to be found, by names of columns"),
+      names("feature_columns", &H::feature_columns, "all that are no targets",
+            "of regression: what it is found from"),
       real("undecodable_limit", &H::undecodable_limit, {0, 1},
            "share of an epoch's samples that may be undecodable before the job fails"),
       whole<std::int64_t>("prefetch_bytes", &H::prefetch_bytes, 1 << 20, std::int64_t{1} << 40,

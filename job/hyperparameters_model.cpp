@@ -11,9 +11,17 @@ using namespace hyperparameter_table;
 
 namespace {
 
+/// Of all tasks, each once.
 const std::vector<std::string>& built_in_models() {
-  static const std::vector<std::string> names = {"convnet", "multilayer_perceptron", "resnet18",
-                                                 "resnet34", "resnet50"};
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const TaskInfo& task : tasks()) {
+      for (const std::string& name : task.models) {
+        if (std::find(all.begin(), all.end(), name) == all.end()) all.push_back(name);
+      }
+    }
+    return all;
+  }();
   return names;
 }
 
@@ -71,9 +79,17 @@ std::string set_initial_weights(Hyperparameters& all, const std::string& text) {
 }  // namespace
 
 std::vector<HyperparameterEntry> model_hyperparameters() {
+  const std::string by_task = fmt::format("{}; in other tasks {}", tasks()[0].model, [] {
+    std::string others;
+    for (const TaskInfo& task : tasks()) {
+      if (task.kind != TaskKind::kImageClassification)
+        others += fmt::format("{}{}", others.empty() ? "" : ", ", task.model);
+    }
+    return others;
+  }());
   return {
       {"model", "text",
-       fmt::format("{}, a URI, or custom:NAME", fmt::join(built_in_models(), ", ")), "resnet50",
+       fmt::format("{}, a URI, or custom:NAME", fmt::join(built_in_models(), ", ")), by_task,
        "a built-in model, the URI of a TorchScript file, or a model that the trainer's program "
        "adds",
        set_model},
@@ -93,6 +109,15 @@ std::vector<HyperparameterEntry> model_hyperparameters() {
             "hidden layers of a resnet's head, such as 128: Linear, ReLU, Linear",
             [](H& all, const std::string& text) {
               return set_whole_numbers(all.head_widths, text, 1'000'000, /*ascending=*/false);
+            }},
+      Entry{"hidden_widths", "numbers", "1 to 1000000 each, with commas between", "512, 512",
+            "hidden layers of a multilayer_perceptron, 16 at most",
+            [](H& all, const std::string& text) -> std::string {
+              std::string problem = set_whole_numbers(all.hidden_widths, text, 1'000'000, false);
+              if (problem.empty() && all.hidden_widths.size() > 16)
+                problem =
+                    fmt::format("must be at most 16 numbers, not {}", all.hidden_widths.size());
+              return problem;
             }},
       flag("activation_checkpointing", &H::activation_checkpointing,
            "of a resnet: backward runs each residual block again, to use less memory"),

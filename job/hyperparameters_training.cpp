@@ -66,13 +66,12 @@ std::vector<HyperparameterEntry> training_hyperparameters() {
       real("ema_decay", &H::ema_decay, {0, 1, false, true},
            "of an exponential moving average of the weights, which is then what is validated and "
            "saved; 0: none"),
-      choice<std::string>("early_stopping_metric", &H::early_stopping_metric,
-                          {{"none", "none"},
-                           {"train:loss", "train:loss"},
-                           {"train:accuracy", "train:accuracy"},
-                           {"validation:loss", "validation:loss"},
-                           {"validation:accuracy", "validation:accuracy"}},
-                          "the job ends when it has not got better for a while"),
+      Entry{"early_stopping_metric", "text", "none, or a metric such as validation:loss", "none",
+            "the job ends when it has not got better for a while",
+            [](H& all, const std::string& text) -> std::string {
+              all.early_stopping_metric = text;
+              return {};
+            }},
       whole<std::int64_t>("early_stopping_patience", &H::early_stopping_patience, 1, 100'000,
                           "epochs without an improvement after which the job ends"),
       whole<std::int64_t>("early_stopping_min_epochs", &H::early_stopping_min_epochs, 1, 100'000,
@@ -80,6 +79,12 @@ std::vector<HyperparameterEntry> training_hyperparameters() {
       real("early_stopping_tolerance", &H::early_stopping_tolerance, {0, 1, false, true},
            "share of the best so far that an improvement must exceed"),
       real("label_smoothing", &H::label_smoothing, {0, 1, false, true}, "of the cross-entropy"),
+      choice<LossKind>(
+          "loss", &H::loss,
+          {{"mse", LossKind::kMse}, {"l1", LossKind::kL1}, {"huber", LossKind::kHuber}},
+          "of regression: mean squared error, mean absolute error, or Huber's"),
+      real("huber_delta", &H::huber_delta, {0, 1e9, true},
+           "error beyond which huber grows linearly"),
       whole<std::int64_t>("checkpoint_every_steps", &H::checkpoint_every_steps, 0, kMany,
                           "0: on stop, and at the end of each epoch; needs a CheckpointConfig"),
       metrics_every_steps(),

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "job/tasks.h"
 #include "storage/uri.h"
 
 namespace musher {
@@ -26,6 +27,7 @@ struct Channel {
 
 enum class OptimizerKind { kSgd, kAdam, kAdamW, kLamb, kLars };
 enum class Precision { kFloat32, kBFloat16, kFloat16 };
+enum class LossKind { kMse, kL1, kHuber };
 enum class ScheduleKind { kConstant, kCosine, kLinear, kStep, kOneCycle };
 enum class Augmentation { kNone, kFlip, kCropFlip, kRandomResizedCrop };
 
@@ -33,7 +35,7 @@ enum class Augmentation { kNone, kFlip, kCropFlip, kRandomResizedCrop };
 /// hyperparameters_<topic>.cpp is the one place that knows names, types, ranges, defaults and help.
 struct Hyperparameters {
   std::string model = "resnet50";  ///< convnet, multilayer_perceptron, resnet18/34/50, or the URI
-                                   ///< of a TorchScript file
+                                   ///< of a TorchScript file; what the task has by itself
   std::string initial_weights;     ///< URI of a file of weights; empty: fresh by seed
   bool match_by_name = false;      ///< initial weights that do not match are left out
   bool freeze_backbone = false;
@@ -41,6 +43,11 @@ struct Hyperparameters {
   bool sync_batch_norm = false;           ///< statistics over all ranks
   std::int64_t feature_cache_bytes = 0;   ///< of a frozen backbone's outputs, per rank; 0: none
   std::vector<std::int64_t> head_widths;  ///< of a ResNet; empty: one linear layer
+  std::vector<std::int64_t> hidden_widths = {512, 512};  ///< of multilayer_perceptron
+  std::int64_t gpt_layers = 4;                           ///< of gpt, as the next three
+  std::int64_t gpt_heads = 4;
+  std::int64_t gpt_width = 128;
+  bool tied_embeddings = true;  ///< the head's weights are those of the token embedding
   std::int64_t epochs = 10;
   std::int64_t batch_size = 64;      ///< global, B
   std::int64_t virtual_workers = 8;  ///< V; divides B, at least the number of ranks
@@ -81,8 +88,17 @@ struct Hyperparameters {
   double base_momentum = 0.85;
   double max_momentum = 0.95;
   double label_smoothing = 0.0;
-  std::int64_t image_size = 224;    ///< height and width of what the model is given
-  std::int64_t image_channels = 3;  ///< 1 or 3
+  LossKind loss = LossKind::kMse;  ///< of regression
+  double huber_delta = 1.0;        ///< where huber goes from square to linear
+  std::string loss_module;         ///< URI of a TorchScript module; empty: the task's own loss
+  bool csv_header = false;         ///< the first line of a .csv names the columns
+  std::vector<std::string> target_columns;   ///< of regression; empty: the first
+  std::vector<std::string> feature_columns;  ///< empty: all but the targets
+  std::int64_t context_length = 128;  ///< of language modeling: tokens that a sample predicts
+  std::int64_t vocabulary_size = 0;   ///< tokens are below it
+  std::string token_type = "uint16";  ///< of .bin files: uint16, uint32 or int32
+  std::int64_t image_size = 224;      ///< height and width of what the model is given
+  std::int64_t image_channels = 3;    ///< 1 or 3
   std::vector<double>
       normalize_mean;  ///< one number per channel; default ImageNet's for 3, 0.5 for 1
   std::vector<double> normalize_std;
@@ -120,6 +136,7 @@ struct MetricDefinition {
 /// A validated CreateTrainingJob: what the rest of Musher works with. A value.
 struct Job {
   std::string name;
+  TaskKind task = TaskKind::kImageClassification;
   Hyperparameters hyperparameters;
   Channel train;
   std::optional<Channel> validation;

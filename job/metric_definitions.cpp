@@ -1,7 +1,6 @@
 #include "job/metric_definitions.h"
 
 #include <algorithm>
-#include <array>
 #include <set>
 #include <string_view>
 
@@ -9,13 +8,10 @@
 #include <re2/re2.h>
 
 #include "job/nearest.h"
+#include "job/tasks.h"
 
 namespace musher {
 namespace {
-
-constexpr std::array<std::string_view, 5> kOwn = {"train:loss", "train:accuracy", "validation:loss",
-                                                  "validation:accuracy",
-                                                  "train:samples_per_second"};
 
 /// Empty: it is good.
 std::string problem(const std::string& regex) {
@@ -37,11 +33,14 @@ std::string problem(const std::string& regex) {
 
 }  // namespace
 
-bool is_own_metric(const std::string& name) {
-  return std::find(kOwn.begin(), kOwn.end(), name) != kOwn.end();
+bool is_own_metric(TaskKind task, const std::string& name) {
+  if (name == "train:samples_per_second") return true;
+  const std::vector<std::string> own = task_metrics(task);
+  return std::find(own.begin(), own.end(), name) != own.end();
 }
 
-std::vector<MetricDefinition> read_metric_definitions(const v1::AlgorithmSpecification& algorithm,
+std::vector<MetricDefinition> read_metric_definitions(TaskKind task,
+                                                      const v1::AlgorithmSpecification& algorithm,
                                                       std::vector<JobError>& errors,
                                                       std::vector<JobError>& notices) {
   std::vector<MetricDefinition> result;
@@ -55,7 +54,7 @@ std::vector<MetricDefinition> read_metric_definitions(const v1::AlgorithmSpecifi
     }
     if (const std::string wrong = problem(definition.regex()); !wrong.empty()) {
       errors.push_back({path + ".Regex", wrong});
-    } else if (is_own_metric(definition.name())) {
+    } else if (is_own_metric(task, definition.name())) {
       notices.push_back(
           {path, definition.name() + " is measured by Musher itself; the expression is not used"});
     } else {

@@ -5,6 +5,7 @@
 #include <set>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "common/error.h"
 #include "job/hyperparameters.h"
@@ -12,6 +13,7 @@
 #include "job/metric_definitions.h"
 #include "job/nearest.h"
 #include "job/request.h"
+#include "job/tasks.h"
 
 namespace musher {
 namespace {
@@ -45,18 +47,23 @@ class Validation {
  private:
   void algorithm() {
     const auto& algorithm = request_.algorithm_specification();
-    constexpr std::string_view kTask = "image-classification";
-    if (!algorithm.algorithm_name().empty() && algorithm.algorithm_name() != kTask) {
+    std::vector<std::string> names;
+    for (const TaskInfo& task : tasks()) {
+      names.push_back(task.name);
+      if (algorithm.algorithm_name() == task.name) job_.task = task.kind;
+    }
+    if (!algorithm.algorithm_name().empty() &&
+        algorithm.algorithm_name() != task_info(job_.task).name) {
       error("AlgorithmSpecification.AlgorithmName",
-            fmt::format("must be \"{}\", the one task there is, or be left out, not {}", kTask,
-                        in_quotes(algorithm.algorithm_name())));
+            fmt::format("must be one of {}, or be left out for the first, not {}",
+                        fmt::join(names, ", "), in_quotes(algorithm.algorithm_name())));
     }
     if (!algorithm.training_image().empty()) {
       error("AlgorithmSpecification.TrainingImage",
             "Musher runs no containers; leave it out, and name the model in HyperParameters.model");
     }
     input_mode(algorithm.training_input_mode(), "AlgorithmSpecification.TrainingInputMode");
-    job_.metric_definitions = read_metric_definitions(algorithm, errors_, notices_);
+    job_.metric_definitions = read_metric_definitions(job_.task, algorithm, errors_, notices_);
   }
 
   void input_mode(v1::AlgorithmSpecification::InputMode mode, const std::string& path) {
@@ -227,6 +234,7 @@ class Validation {
   }
 
   void relations() {
+    suits_task();
     virtual_workers();
     normalization();
     augmentation();
@@ -241,6 +249,48 @@ class Validation {
       error("HyperParameters.checkpoint_every_steps",
             "needs a CheckpointConfig, which says where checkpoints go");
     }
+  }
+
+  /// The model, and what else is of one task alone.
+  void suits_task() {
+    Hyperparameters& h = job_.hyperparameters;
+    const TaskInfo& task = task_info(job_.task);
+    if (request_.hyper_parameters().count("model") == 0) h.model = task.model;
+    const bool own = h.model.find("://") != std::string::npos;
+    if (!own && std::find(task.models.begin(), task.models.end(), h.model) == task.models.end()) {
+      error("HyperParameters.model",
+            fmt::format("must be {} or the URI of a TorchScript file for the task {}, not {}",
+                        fmt::join(task.models, ", "), task.name, in_quotes(h.model)));
+    }
+    for (const auto& [kind, names] : hyperparameters_of_tasks()) {
+      if (kind == job_.task) continue;
+      for (const std::string& name : names) {
+        if (request_.hyper_parameters().count(name) == 0) continue;
+        error("HyperParameters." + name,
+              fmt::format("is of the task {}, not of {}", task_info(kind).name, task.name));
+      }
+    }
+    const auto given = [&](const char* name) {
+      return request_.hyper_parameters().count(name) > 0;
+    };
+    if (given("hidden_widths") && h.model != "multilayer_perceptron")
+      error("HyperParameters.hidden_widths", "needs the model multilayer_perceptron");
+    if (given("huber_delta") && h.loss != LossKind::kHuber)
+      error("HyperParameters.huber_delta", "needs the loss huber");
+    if (job_.task == TaskKind::kImageClassification) return;
+    h.augmentation = Augmentation::kNone;
+    if (uses_augmented_manifest()) {
+      error("InputDataConfig",
+            "AugmentedManifestFile names images and classes: it is of the task "
+            "image-classification");
+    }
+  }
+
+  bool uses_augmented_manifest() const {
+    const auto augmented = [](const Channel& channel) {
+      return channel.type == Channel::Type::kAugmentedManifestFile;
+    };
+    return augmented(job_.train) || (job_.validation && augmented(*job_.validation));
   }
 
   void fine_tuning() {
@@ -303,7 +353,13 @@ class Validation {
             fmt::format("must be at most the samples of a rank in a step, {}, not {}",
                         h.batch_size / job_.ranks, h.gradient_accumulation));
     }
-    if (h.early_stopping_metric.starts_with("validation:") && !has_validation_) {
+    const std::vector<std::string> metrics = task_metrics(job_.task);
+    if (h.early_stopping_metric != "none" &&
+        std::find(metrics.begin(), metrics.end(), h.early_stopping_metric) == metrics.end()) {
+      wrong("early_stopping_metric",
+            fmt::format("must be one of none, {}, not {}", fmt::join(metrics, ", "),
+                        in_quotes(h.early_stopping_metric)));
+    } else if (h.early_stopping_metric.starts_with("validation:") && !has_validation_) {
       wrong("early_stopping_metric",
             fmt::format("{} needs a channel validation", h.early_stopping_metric));
     }

@@ -7,11 +7,9 @@
 
 #include "common/error.h"
 #include "common/temporary_file.h"
-#include "image/preprocessing.h"
 #include "model/artifact.h"
 #include "model/weights.h"
 #include "storage/object_store.h"
-#include "trainer/input/image_samples.h"
 
 namespace musher {
 namespace {
@@ -33,20 +31,32 @@ std::string metrics_json(std::uint64_t step, bool stopped,
   return json.dump(2);
 }
 
-std::int64_t classes_of(const Membership& membership) {
-  const std::int64_t given = membership.job.hyperparameters.num_classes;
-  return given > 0 ? given : static_cast<std::int64_t>(membership.classes.size());
+/// The built-in model with all that its name says, as ModelSpec and the artifact have it.
+std::string full_name(const Hyperparameters& hyper) {
+  if (hyper.model != "multilayer_perceptron" ||
+      hyper.hidden_widths == Hyperparameters{}.hidden_widths) {
+    return hyper.model;
+  }
+  std::string name = hyper.model;
+  for (const auto width : hyper.hidden_widths) {
+    name += (name == hyper.model ? ":" : ",") + std::to_string(width);
+  }
+  return name;
 }
 
 }  // namespace
 
-std::unique_ptr<Model> build_model(const Membership& membership, const AddedModels& added,
-                                   std::string& report) {
+std::unique_ptr<Task> build_task(const Membership& membership, const SampleFormat&) {
+  return make_task(membership.job.task, membership.job.hyperparameters, membership.classes);
+}
+
+std::unique_ptr<Model> build_model(const Membership& membership, const SampleFormat& format,
+                                   const AddedModels& added, std::string& report) {
   const Hyperparameters& hyper = membership.job.hyperparameters;
   ModelSpec spec;
-  spec.name = hyper.model;
-  spec.classes = classes_of(membership);
-  spec.input_shape = {hyper.image_channels, hyper.image_size, hyper.image_size};
+  spec.name = full_name(hyper);
+  spec.classes = format.model_output.back();
+  spec.input_shape = format.model_input;
   spec.seed = hyper.seed;
   spec.head_widths = hyper.head_widths;
   spec.activation_checkpointing = hyper.activation_checkpointing;
@@ -92,16 +102,16 @@ CheckpointIdentity checkpoint_identity(const Membership& membership, std::uint64
   return identity;
 }
 
-void save_artifact(const Membership& membership, Model& model, std::uint64_t step, bool stopped,
-                   const std::vector<MetricPoint>& metrics) {
+void save_artifact(const Membership& membership, const SampleFormat& format, Model& model,
+                   std::uint64_t step, bool stopped, const std::vector<MetricPoint>& metrics) {
   const Hyperparameters& hyper = membership.job.hyperparameters;
   ArtifactContents contents;
-  contents.model_name = hyper.model;
-  contents.input_shape = {hyper.image_channels, hyper.image_size, hyper.image_size};
-  contents.classes = membership.classes;
-  contents.num_classes = classes_of(membership);
+  contents.model_name = full_name(hyper);
+  contents.input_shape = format.model_input;
+  contents.classes = format.output_names;
+  contents.num_classes = format.model_output.back();
   contents.head_widths = hyper.head_widths;
-  contents.preprocessing_json = preprocessing_json(evaluation_transform(hyper));
+  contents.preprocessing_json = format.preprocessing_json;
   contents.metrics_json = metrics_json(step, stopped, metrics);
   const auto store = open_store(membership.job.output, membership.storage);
   write_artifact(*store, membership.job.name + "/output/model.tar.gz", model, contents);

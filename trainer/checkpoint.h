@@ -15,6 +15,7 @@
 #include "trainer/fault.h"
 #include "trainer/optimizer.h"
 #include "trainer/state_tensors.h"
+#include "trainer/step_vector.h"
 
 namespace musher {
 
@@ -23,7 +24,7 @@ struct EpochTally {
   Digest digest;
   Digest undecodable;
   double loss_sum = 0;
-  std::uint64_t correct = 0;
+  Measures measures = {};
 };
 
 /// All that a run's future depends on beside the job and the data. With the StateTensors this is

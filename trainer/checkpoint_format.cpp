@@ -52,7 +52,7 @@ Json header_json(const CheckpointIdentity& identity, const TrainingState& state,
   header["tally"] = {{"digest", digest_json(state.tally.digest)},
                      {"undecodable", digest_json(state.tally.undecodable)},
                      {"loss_sum", state.tally.loss_sum},
-                     {"correct", state.tally.correct}};
+                     {"measures", state.tally.measures}};
   header["optimizer"] = {{"steps", state.optimizer.steps}};
   if (const LossScale& scale = state.optimizer.loss_scale; scale.scale > 0) {
     header["optimizer"]["loss_scale"] = scale.scale;
@@ -70,7 +70,11 @@ TrainingState state_from(const Json& header) {
   state.tally.digest = digest_from(tally.at("digest"));
   state.tally.undecodable = digest_from(tally.at("undecodable"));
   state.tally.loss_sum = tally.at("loss_sum").get<double>();
-  state.tally.correct = tally.at("correct").get<std::uint64_t>();
+  if (tally.contains("correct")) {  // musher-checkpoint-2, of classifiers alone
+    state.tally.measures[0] = tally["correct"].get<double>();
+  } else {
+    tally.at("measures").get_to(state.tally.measures);
+  }
   const Json optimizer = header.value("optimizer", Json::object());
   state.optimizer.steps = optimizer.value("steps", static_cast<std::int64_t>(state.step));
   state.optimizer.loss_scale = {optimizer.value("loss_scale", 0.0),

@@ -8,7 +8,7 @@ namespace musher {
 EarlyStop early_stop(const Hyperparameters& hyper, std::span<const double> by_epoch) {
   EarlyStop result;
   if (hyper.early_stopping_metric == "none") return result;
-  const double sign = hyper.early_stopping_metric.ends_with(":loss") ? -1 : 1;
+  const double sign = greater_is_better(hyper.early_stopping_metric) ? 1 : -1;
   std::optional<double> best;
   for (std::size_t epoch = 0; epoch < by_epoch.size(); ++epoch) {
     const double value = by_epoch[epoch];

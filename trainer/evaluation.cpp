@@ -4,37 +4,42 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/zeros.h>
-
-#include "trainer/training_step.h"
 
 namespace musher {
 
-Evaluation evaluate(Model& model, Pipeline& pipeline, std::uint64_t steps, Collective& collective,
-                    c10::Device device, ActivityClock& activity, Deadline deadline) {
+Totals evaluate(Model& model, const Task& task, Pipeline& pipeline, std::uint64_t steps,
+                Collective& collective, c10::Device device, ActivityClock& activity,
+                Deadline deadline) {
   const at::NoGradGuard no_grad;
   model.train(false);
-  // loss, correct, samples; on the device until the end, so that no batch waits for the one before.
-  at::Tensor sums = at::zeros({3}, at::TensorOptions(at::kDouble).device(device));
+  // samples, loss, measures; on the device until the end, so that no batch waits for the one
+  // before.
+  constexpr std::int64_t kSums = 2 + StepVector::kMostMeasures;
+  at::Tensor sums = at::zeros({kSums}, at::TensorOptions(at::kDouble).device(device));
   for (std::uint64_t step = 0; step < steps; ++step) {
     const Batch batch = [&] {
       const DuringActivity waiting(&activity, Activity::kWaitingForData);
       return pipeline.next(deadline);
     }();
     if (batch.samples() == 0) continue;
-    const at::Tensor targets = targets_of(batch, device);
-    const at::Tensor logits = model.forward(inputs_of(batch, device));
-    sums[0].add_(at::cross_entropy_loss(logits, targets, {}, at::Reduction::Sum));
-    sums[1].add_(logits.argmax(1).eq(targets).sum());
-    sums[2].add_(batch.samples());
+    const Examples examples = task.examples(batch, device);
+    const Judgement judgement =
+        task.judge(model.forward(examples.inputs), examples, /*training=*/false);
+    sums[0].add_(batch.samples());
+    sums[1].add_(judgement.loss);
+    std::int64_t place = 2;
+    for (const at::Tensor& measure : judgement.measures) sums[place++].add_(measure);
   }
   const DuringActivity waiting(&activity, Activity::kWaitingForRanks);
-  collective.all_reduce({sums.data_ptr<double>(), 3, DType::kFloat64})->wait(deadline);
+  collective
+      .all_reduce({sums.data_ptr<double>(), static_cast<std::size_t>(kSums), DType::kFloat64})
+      ->wait(deadline);
   sums = sums.cpu();
   const auto* sum = sums.data_ptr<double>();
-  const double samples = std::max(1.0, sum[2]);
-  return {sum[0] / samples, sum[1] / samples, static_cast<std::uint64_t>(sum[2])};
+  Totals totals{static_cast<std::uint64_t>(sum[0]), sum[1]};
+  std::copy_n(sum + 2, totals.measures.size(), totals.measures.begin());
+  return totals;
 }
 
 AveragedBuffers::AveragedBuffers(Model& model, std::uint64_t samples_trained,

@@ -11,19 +11,15 @@
 #include "trainer/activity.h"
 #include "trainer/collective/collective.h"
 #include "trainer/input/pipeline.h"
+#include "trainer/task.h"
 
 namespace musher {
 
-struct Evaluation {
-  double loss = 0;      ///< mean over samples
-  double accuracy = 0;  ///< in [0, 1]
-  std::uint64_t samples = 0;
-};
-
 /// Goes through `steps` batches of the validation channel and sums over ranks. The model is in
 /// evaluation mode meanwhile.
-Evaluation evaluate(Model& model, Pipeline& pipeline, std::uint64_t steps, Collective& collective,
-                    c10::Device device, ActivityClock& activity, Deadline deadline);
+Totals evaluate(Model& model, const Task& task, Pipeline& pipeline, std::uint64_t steps,
+                Collective& collective, c10::Device device, ActivityClock& activity,
+                Deadline deadline);
 
 /// While it lives the model's floating-point buffers (batch-norm's running statistics) are the mean
 /// over ranks, weighted by the samples each has trained on; afterwards each rank has its own again,

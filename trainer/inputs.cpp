@@ -7,7 +7,6 @@
 
 #include "dataset/deal.h"
 #include "trainer/input/gather.h"
-#include "trainer/input/image_samples.h"
 
 namespace musher {
 namespace {
@@ -24,7 +23,8 @@ PlanSource plan_source(CoordinatorClient& client, const std::string& channel) {
           }};
 }
 
-PipelineOptions pipeline_options(const Membership& membership, const ChannelSummary& channel) {
+PipelineOptions pipeline_options(const Membership& membership, const ChannelSummary& channel,
+                                 std::int64_t labels) {
   const Hyperparameters& hyper = membership.job.hyperparameters;
   PipelineOptions options;
   options.deal.virtual_workers = static_cast<std::uint32_t>(membership.virtual_worker_rank.size());
@@ -35,8 +35,7 @@ PipelineOptions pipeline_options(const Membership& membership, const ChannelSumm
   options.steps_per_epoch = steps_per_epoch(channel.samples, options.deal.virtual_workers,
                                             options.samples_per_virtual_worker);
   options.end_step = options.steps_per_epoch * static_cast<std::uint64_t>(hyper.epochs);
-  options.classes = hyper.num_classes > 0 ? hyper.num_classes
-                                          : static_cast<std::int64_t>(membership.classes.size());
+  options.classes = labels;
   options.threads = static_cast<std::size_t>(hyper.data_threads);
   options.prefetch_bytes = static_cast<std::uint64_t>(hyper.prefetch_bytes);
   const StorageConfig& storage = membership.storage;
@@ -47,13 +46,13 @@ PipelineOptions pipeline_options(const Membership& membership, const ChannelSumm
 
 }  // namespace
 
-Inputs::Inputs(const Membership& membership, CoordinatorClient& client, const DataOptions& data,
-               const decltype(PipelineOptions::at_point)& at_point)
-    : client_(client),
+Inputs::Inputs(const Membership& membership, const SampleFormat& format, CoordinatorClient& client,
+               const DataOptions& data, const decltype(PipelineOptions::at_point)& at_point)
+    : format_(format),
+      client_(client),
       data_(data),
       train_store_(open(membership.train, membership.storage)),
-      train_decoder_(make_image_decoder(train_transform(membership.job.hyperparameters))),
-      train_options_(pipeline_options(membership, membership.train)) {
+      train_options_(pipeline_options(membership, membership.train, format.labels)) {
   train_options_.at_point = at_point;
   const Hyperparameters& hyper = membership.job.hyperparameters;
   train_options_.mix = {.mixup_alpha = hyper.mixup_alpha, .cutmix_alpha = hyper.cutmix_alpha};
@@ -62,8 +61,7 @@ Inputs::Inputs(const Membership& membership, CoordinatorClient& client, const Da
   }
   if (!membership.validation) return;
   validation_store_ = open(*membership.validation, membership.storage);
-  validation_decoder_ = make_image_decoder(evaluation_transform(membership.job.hyperparameters));
-  validation_options_ = pipeline_options(membership, *membership.validation);
+  validation_options_ = pipeline_options(membership, *membership.validation, format.labels);
   validation_options_.deal.shuffle = false;
 }
 
@@ -121,14 +119,14 @@ void Inputs::rebuild(const TrainingState& state) {
   retire(train_);
   retire(validation_);
   train_options_.first_step = std::min(state.step, train_options_.end_step);
-  auto train = std::make_unique<Pipeline>(*train_store_, *train_decoder_,
+  auto train = std::make_unique<Pipeline>(*train_store_, *format_.train,
                                           plan_source(client_, "train"), train_options_);
   std::unique_ptr<Pipeline> validation;
   if (validation_store_) {
     validation_options_.first_step = std::min(
         state.closed_epochs * validation_options_.steps_per_epoch, validation_options_.end_step);
     validation =
-        std::make_unique<Pipeline>(*validation_store_, *validation_decoder_,
+        std::make_unique<Pipeline>(*validation_store_, *format_.evaluation,
                                    plan_source(client_, "validation"), validation_options_);
   }
   const std::lock_guard lock(mutex_);

@@ -15,6 +15,7 @@
 #include "trainer/checkpoint.h"
 #include "trainer/client/coordinator_client.h"
 #include "trainer/input/pipeline.h"
+#include "trainer/input/sample_format.h"
 
 namespace musher {
 
@@ -31,9 +32,9 @@ struct DataOptions {
 /// generation gives this rank other virtual workers, so both are then made anew.
 class Inputs {
  public:
-  /// Both must outlive it. `at_point`: see PipelineOptions.
-  Inputs(const Membership& membership, CoordinatorClient& client, const DataOptions& data,
-         const decltype(PipelineOptions::at_point)& at_point = {});
+  /// Client and format must outlive it. `at_point`: see PipelineOptions.
+  Inputs(const Membership& membership, const SampleFormat& format, CoordinatorClient& client,
+         const DataOptions& data, const decltype(PipelineOptions::at_point)& at_point = {});
   ~Inputs();  ///< waits for what the pipelines have under way at the store
   Inputs(const Inputs&) = delete;
   Inputs& operator=(const Inputs&) = delete;
@@ -69,14 +70,13 @@ class Inputs {
 
   std::unique_ptr<ObjectStore> open(const ChannelSummary& channel, const StorageConfig& storage);
 
+  const SampleFormat& format_;
   CoordinatorClient& client_;
   const DataOptions data_;
   std::vector<ToGather> to_gather_;
   std::unique_ptr<ObjectStore> train_store_;
-  std::unique_ptr<SampleDecoder> train_decoder_;
   PipelineOptions train_options_;
   std::unique_ptr<ObjectStore> validation_store_;
-  std::unique_ptr<SampleDecoder> validation_decoder_;
   PipelineOptions validation_options_;
 
   mutable std::mutex mutex_;  ///< of the two pointers, for silent_seconds()

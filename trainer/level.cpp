@@ -13,7 +13,7 @@ struct Numbers {
   std::uint64_t step, closed_epochs;
   std::uint64_t samples, sum, undecodable_samples, undecodable_sum;
   double loss_sum;
-  std::uint64_t correct;
+  Measures measures;
   OptimizerProgress optimizer;
   std::uint64_t metrics;  ///< numbers in metric_by_epoch, which follow
 };
@@ -27,7 +27,7 @@ Numbers numbers_of(const TrainingState& state, const Optimizer& optimizer) {
           tally.undecodable.samples,
           tally.undecodable.sum,
           tally.loss_sum,
-          tally.correct,
+          tally.measures,
           optimizer.progress(),
           state.metric_by_epoch.size()};
 }
@@ -38,7 +38,7 @@ void take_over(const Numbers& numbers, TrainingState& state, Optimizer& optimize
   state.tally.digest = {numbers.samples, numbers.sum};
   state.tally.undecodable = {numbers.undecodable_samples, numbers.undecodable_sum};
   state.tally.loss_sum = numbers.loss_sum;
-  state.tally.correct = numbers.correct;
+  state.tally.measures = numbers.measures;
   state.optimizer = numbers.optimizer;
   optimizer.set_progress(numbers.optimizer);
 }

@@ -61,10 +61,13 @@ Session::Session(SessionOptions options, Membership membership, CoordinatorClien
       membership_(std::move(membership)),
       client_(client),
       stop_signal_(stop_signal),
-      model_(build_model(membership_, options_.models, weights_report_)),
+      format_(sample_format(membership_.job.task, membership_.job.hyperparameters,
+                            membership_.classes)),
+      task_(build_task(membership_, format_)),
+      model_(build_model(membership_, format_, options_.models, weights_report_)),
       fingerprint_(model_fingerprint(*model_)),
-      step_(*model_, membership_.job.hyperparameters, step_options(options_, activity_)),
-      inputs_(membership_, client, options_.data, options_.faults.probe()),
+      step_(*model_, *task_, membership_.job.hyperparameters, step_options(options_, activity_)),
+      inputs_(membership_, format_, client, options_.data, options_.faults.probe()),
       checkpoint_store_(membership_.job.checkpoints
                             ? open_store(*membership_.job.checkpoints, membership_.storage)
                             : nullptr),
@@ -74,7 +77,7 @@ Session::Session(SessionOptions options, Membership membership, CoordinatorClien
                                                                step_.parameters(), *model_),
                                            tell(client), options_.faults)
                                      : nullptr),
-      loop_({membership_.job.hyperparameters, step_, checkpoints_.get(), client, activity_,
+      loop_({membership_.job.hyperparameters, step_, *task_, checkpoints_.get(), client, activity_,
              stop_signal, options_.device, inputs_.steps_per_epoch(), inputs_.validation_steps(),
              options_.step_timeout, options_.faults, options_.metrics_every_steps}),
       watch_(client) {
@@ -293,7 +296,9 @@ Outcome Session::publish(bool stopped) {
     const UsingAverage using_average(step_.average());
     const AveragedBuffers averaged(*model_, loop_.state().samples_trained, *ranks_, soon());
     options_.faults.at("upload", loop_.state().step);
-    if (leads()) save_artifact(membership_, *model_, loop_.state().step, stopped, loop_.metrics());
+    if (leads()) {
+      save_artifact(membership_, format_, *model_, loop_.state().step, stopped, loop_.metrics());
+    }
   }
   if (leads()) options_.faults.at("published", loop_.state().step);
   std::int64_t published = 1;

@@ -93,6 +93,8 @@ class Session {
   CoordinatorClient& client_;
   const std::atomic<bool>& stop_signal_;
   ActivityClock activity_;
+  const SampleFormat format_;
+  const std::unique_ptr<Task> task_;
   std::string weights_report_;  ///< of the initial weights
   std::unique_ptr<Model> model_;
   std::uint64_t fingerprint_;

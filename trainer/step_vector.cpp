@@ -1,19 +1,19 @@
 #include "trainer/step_vector.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace musher {
 namespace {
 
-constexpr std::size_t kDigest = 3;
-constexpr std::size_t kUndecodable = 11;
-constexpr std::size_t kUndecodableDigest = 12;
-constexpr std::size_t kStop = 20;
-constexpr std::size_t kCheckpoint = 21;
-constexpr std::size_t kCheckpointBusy = 22;
-constexpr std::size_t kLeave = 23;
-constexpr std::size_t kNewcomer = 24;
+constexpr std::size_t kDigest = StepVector::kMeasures + StepVector::kMostMeasures;
+constexpr std::size_t kUndecodable = kDigest + 8;
+constexpr std::size_t kUndecodableDigest = kUndecodable + 1;
+constexpr std::size_t kStop = kUndecodableDigest + 8;
+constexpr std::size_t kCheckpoint = kStop + 1;
+constexpr std::size_t kCheckpointBusy = kStop + 2;
+constexpr std::size_t kLeave = kStop + 3;
+constexpr std::size_t kNewcomer = kStop + 4;
+static_assert(kNewcomer < StepVector::kElements);
 
 void write_sum(std::uint64_t sum, std::span<float> out) {
   const auto pieces = split_digest(sum);
@@ -48,7 +48,8 @@ StepVector StepVector::read(std::span<const float> reduced) {
   vector.undecodable = {static_cast<std::uint64_t>(reduced[kUndecodable]),
                         read_sum(reduced.subspan(kUndecodableDigest))};
   vector.loss_sum = reduced[kLoss];
-  vector.correct = std::lround(reduced[kCorrect]);
+  for (std::size_t i = 0; i < vector.measures.size(); ++i)
+    vector.measures[i] = reduced[kMeasures + i];
   vector.stop = static_cast<int>(reduced[kStop]);
   vector.checkpoint = static_cast<int>(reduced[kCheckpoint]);
   vector.checkpoint_busy = static_cast<int>(reduced[kCheckpointBusy]);

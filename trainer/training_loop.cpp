@@ -149,7 +149,7 @@ void TrainingLoop::take_in(const Batch& batch, const StepVector& sum) {
   state_.tally.digest += sum.digest;
   state_.tally.undecodable += sum.undecodable;
   state_.tally.loss_sum += sum.loss_sum;
-  state_.tally.correct += static_cast<std::uint64_t>(sum.correct);
+  for (std::size_t i = 0; i < sum.measures.size(); ++i) state_.tally.measures[i] += sum.measures[i];
   epoch_samples_ += sum.digest.samples;
   ++epoch_steps_;
   undecodable_keys_.insert(undecodable_keys_.end(), batch.undecodable_keys.begin(),
@@ -178,10 +178,10 @@ void TrainingLoop::note_optimizer(bool had_samples) {
 void TrainingLoop::close_epoch(const LoopGeneration& generation) {
   const std::uint64_t epoch = state_.closed_epochs;
   const EpochTally& tally = state_.tally;
-  const double samples = static_cast<double>(std::max<std::uint64_t>(1, tally.digest.samples));
-  metrics_ = {{"train:loss", tally.loss_sum / samples, state_.step, epoch},
-              {"train:accuracy", static_cast<double>(tally.correct) / samples, state_.step, epoch},
-              {"train:samples_per_second", progress_.samples_per_second, state_.step, epoch}};
+  metrics_.clear();
+  add_metrics("train:", {tally.digest.samples, tally.loss_sum, tally.measures}, epoch);
+  metrics_.push_back(
+      {"train:samples_per_second", progress_.samples_per_second, state_.step, epoch});
   if (leads_) tell_step_times(epoch);
   if (generation.validation != nullptr) validate(generation, epoch);
   note_metric(epoch);
@@ -221,11 +221,16 @@ void TrainingLoop::validate(const LoopGeneration& generation, std::uint64_t epoc
   const AveragedBuffers averaged(parts_.step.model(), state_.samples_trained, generation.collective,
                                  deadline());
   parts_.faults.at("validation", state_.step);
-  const Evaluation result =
-      evaluate(parts_.step.model(), *generation.validation, parts_.validation_steps,
+  const Totals totals =
+      evaluate(parts_.step.model(), parts_.task, *generation.validation, parts_.validation_steps,
                generation.collective, parts_.device, parts_.activity, deadline());
-  metrics_.push_back({"validation:loss", result.loss, state_.step, epoch});
-  metrics_.push_back({"validation:accuracy", result.accuracy, state_.step, epoch});
+  add_metrics("validation:", totals, epoch);
+}
+
+void TrainingLoop::add_metrics(const std::string& prefix, const Totals& totals,
+                               std::uint64_t epoch) {
+  for (const auto& [name, value] : parts_.task.metrics(totals))
+    metrics_.push_back({prefix + name, value, state_.step, epoch});
 }
 
 /// An epoch's end that is done again says its metric again.

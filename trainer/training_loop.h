@@ -25,6 +25,7 @@ namespace musher {
 struct LoopParts {
   const Hyperparameters& hyperparameters;
   TrainingStep& step;
+  const Task& task;
   CheckpointWriter* checkpoints = nullptr;  ///< null: the job has no place for checkpoints
   CoordinatorClient& client;
   ActivityClock& activity;
@@ -101,6 +102,7 @@ class TrainingLoop {
   void note_optimizer(bool had_samples);
   void close_epoch(const LoopGeneration& generation);
   void validate(const LoopGeneration& generation, std::uint64_t epoch);
+  void add_metrics(const std::string& prefix, const Totals& totals, std::uint64_t epoch);
   void save_if_due(const LoopGeneration& generation);
   void tell_step_times(std::uint64_t epoch);
   void report(Phase phase);

@@ -10,7 +10,6 @@
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 
@@ -55,38 +54,11 @@ void move_to(Model& model, c10::Device device) {
 
 }  // namespace
 
-at::Tensor inputs_of(const Batch& batch, c10::Device device) {
-  std::vector<std::int64_t> shape = {batch.samples()};
-  shape.insert(shape.end(), batch.input_shape.begin(), batch.input_shape.end());
-  // from_blob wants a pointer that may be written through; nothing writes to inputs.
-  return at::from_blob(const_cast<float*>(batch.inputs.data()), shape, at::kFloat)
-      .to(device);  // NOLINT(*-const-cast)
-}
-
-at::Tensor targets_of(const Batch& batch, c10::Device device) {
-  return at::from_blob(const_cast<std::int64_t*>(batch.targets.data()), {batch.samples()},
-                       at::kLong)  // NOLINT(*-const-cast)
-      .to(device);
-}
-
-at::Tensor soft_targets_of(const Batch& batch, std::int64_t classes, c10::Device device) {
-  const auto indexes = [&](const std::vector<std::int64_t>& labels) {
-    return at::from_blob(const_cast<std::int64_t*>(labels.data()), {batch.samples(), 1},
-                         at::kLong);  // NOLINT(*-const-cast)
-  };
-  const at::Tensor shares =
-      at::from_blob(const_cast<float*>(batch.target_shares.data()), {batch.samples(), 1},
-                    at::kFloat);  // NOLINT(*-const-cast)
-  return at::zeros({batch.samples(), classes}, at::kFloat)
-      .scatter_add_(1, indexes(batch.targets), shares)
-      .scatter_add_(1, indexes(batch.other_targets), shares.neg().add_(1))
-      .to(device);
-}
-
-TrainingStep::TrainingStep(Model& model, const Hyperparameters& hyperparameters, Options options)
+TrainingStep::TrainingStep(Model& model, const Task& task, const Hyperparameters& hyperparameters,
+                           Options options)
     : model_((move_to(model, options.device), model)),
+      task_(task),
       options_(std::move(options)),
-      label_smoothing_(hyperparameters.label_smoothing),
       seed_(hyperparameters.seed),
       gradient_accumulation_(hyperparameters.gradient_accumulation),
       clip_grad_norm_(hyperparameters.clip_grad_norm),
@@ -127,34 +99,32 @@ void TrainingStep::sum_over_ranks(at::Tensor statistics) {
 
 /// In `passes` of about the same size, the loss being a sum over samples: so is the gradient.
 void TrainingStep::forward_backward(const Batch& batch, std::int64_t passes) {
-  at::Tensor inputs = inputs_of(batch, options_.device);
-  if (channels_last_ && inputs.dim() == 4)
-    inputs = inputs.contiguous(at::MemoryFormat::ChannelsLast);
-  const at::Tensor targets = targets_of(batch, options_.device);
+  Examples examples = task_.examples(batch, options_.device);
+  if (channels_last_ && examples.inputs.dim() == 4)
+    examples.inputs = examples.inputs.contiguous(at::MemoryFormat::ChannelsLast);
   const std::int64_t samples = batch.samples();
   for (std::int64_t i = 0; i < passes; ++i) {
     const std::int64_t begin = samples * i / passes;
     const std::int64_t count = samples * (i + 1) / passes - begin;
-    pass(batch, begin, inputs.narrow(0, begin, count), targets.narrow(0, begin, count));
+    pass(batch, begin, examples.narrow(begin, count));
   }
 }
 
-/// Over the samples of the batch from `begin` on that `inputs` and `targets` have.
-void TrainingStep::pass(const Batch& batch, std::int64_t begin, const at::Tensor& inputs,
-                        const at::Tensor& targets) {
+/// Over the samples of the batch from `begin` on that `examples` has.
+void TrainingStep::pass(const Batch& batch, std::int64_t begin, const Examples& examples) {
   auto mark = Clock::now();
-  at::Tensor logits;
-  at::Tensor loss;
+  Judgement judgement;
   {
     const Autocast autocast(options_.device.type(), reduced_precision_);
-    logits = logits_of(batch, begin, inputs);
-    loss = loss_of(batch, begin, logits, targets);
+    judgement = task_.judge(outputs_of(batch, begin, examples.inputs), examples, /*training=*/true);
   }
+  const at::Tensor& loss = judgement.loss;
   {
     const at::NoGradGuard no_grad;
     at::Tensor tail = parameters_.tail();
     tail[StepVector::kLoss].add_(loss);
-    tail[StepVector::kCorrect].add_(logits.argmax(1).eq(targets).sum());
+    std::int64_t place = StepVector::kMeasures;
+    for (const at::Tensor& measure : judgement.measures) tail[place++].add_(measure);
   }
   lap(mark, times_.forward);
   options_.faults.at("backward", batch.step + 1);
@@ -163,8 +133,8 @@ void TrainingStep::pass(const Batch& batch, std::int64_t begin, const at::Tensor
   lap(mark, times_.backward);
 }
 
-at::Tensor TrainingStep::logits_of(const Batch& batch, std::int64_t begin,
-                                   const at::Tensor& inputs) {
+at::Tensor TrainingStep::outputs_of(const Batch& batch, std::int64_t begin,
+                                    const at::Tensor& inputs) {
   if (!cache_) return model_.forward(inputs);
   const auto keys =
       std::span(batch.keys)
@@ -172,15 +142,6 @@ at::Tensor TrainingStep::logits_of(const Batch& batch, std::int64_t begin,
   return model_.head(cache_->features(keys, options_.device, [&](const at::Tensor& positions) {
     return model_.features(inputs.index_select(0, positions));
   }));
-}
-
-at::Tensor TrainingStep::loss_of(const Batch& batch, std::int64_t begin, const at::Tensor& logits,
-                                 const at::Tensor& targets) const {
-  const at::Tensor wanted = batch.other_targets.empty()
-                                ? targets
-                                : soft_targets_of(batch, logits.size(1), options_.device)
-                                      .narrow(0, begin, targets.size(0));
-  return at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Sum, -100, label_smoothing_);
 }
 
 /// With fp16 backward is given the scaled mean over a global batch, not the sum: what fits into

@@ -15,10 +15,10 @@
 #include "trainer/feature_cache.h"
 #include "trainer/flat_parameters.h"
 #include "trainer/gradient_reducer.h"
-#include "trainer/input/batch.h"
 #include "trainer/optimizer.h"
 #include "trainer/state_tensors.h"
 #include "trainer/step_vector.h"
+#include "trainer/task.h"
 #include "trainer/weight_average.h"
 
 namespace musher {
@@ -43,8 +43,9 @@ class TrainingStep {
     Faults faults;                      ///< of tests
   };
 
-  /// `model` must outlive it. The model is moved to the device.
-  TrainingStep(Model& model, const Hyperparameters& hyperparameters, Options options);
+  /// `model` and `task` must outlive it. The model is moved to the device.
+  TrainingStep(Model& model, const Task& task, const Hyperparameters& hyperparameters,
+               Options options);
   ~TrainingStep();
   TrainingStep(const TrainingStep&) = delete;
   TrainingStep& operator=(const TrainingStep&) = delete;
@@ -72,19 +73,16 @@ class TrainingStep {
  private:
   void sum_over_ranks(at::Tensor statistics);
   void forward_backward(const Batch& batch, std::int64_t passes);
-  at::Tensor logits_of(const Batch& batch, std::int64_t begin, const at::Tensor& inputs);
-  at::Tensor loss_of(const Batch& batch, std::int64_t begin, const at::Tensor& logits,
-                     const at::Tensor& targets) const;
-  void pass(const Batch& batch, std::int64_t begin, const at::Tensor& inputs,
-            const at::Tensor& targets);
+  at::Tensor outputs_of(const Batch& batch, std::int64_t begin, const at::Tensor& inputs);
+  void pass(const Batch& batch, std::int64_t begin, const Examples& examples);
   double loss_factor() const;
   void update(std::uint64_t step, const StepRates& rates);
   bool unscale_gradients(std::uint64_t step);
   at::Tensor divisor(std::uint64_t step) const;
 
   Model& model_;
+  const Task& task_;
   Options options_;
-  double label_smoothing_;
   std::uint64_t seed_;
   std::int64_t gradient_accumulation_;
   double clip_grad_norm_;
@@ -103,12 +101,5 @@ class TrainingStep {
   Deadline deadline_ = Deadline::after({});
   StepTimes times_;
 };
-
-/// The batch's inputs as a tensor [samples, input_shape…] on `device`; on a CPU it shares the
-/// batch's memory.
-at::Tensor inputs_of(const Batch& batch, c10::Device device);
-at::Tensor targets_of(const Batch& batch, c10::Device device);
-/// [samples, classes]: the shares of each sample's two labels. REQUIRES: the batch is mixed.
-at::Tensor soft_targets_of(const Batch& batch, std::int64_t classes, c10::Device device);
 
 }  // namespace musher

@@ -41,7 +41,8 @@ std::uint64_t BatchWork::decode(std::size_t begin, std::size_t end) {
     planned.chunk.reset();
     freed += bytes.size();
     try {
-      decoder_.decode(bytes, random_key(seed_, plan_.epoch, planned.sample.key_hash),
+      decoder_.decode(planned.sample, bytes,
+                      random_key(seed_, plan_.epoch, planned.sample.key_hash),
                       inputs_.data() + i * floats_);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kDataLoss) throw;

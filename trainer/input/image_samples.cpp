@@ -21,7 +21,7 @@ class ImageSamples final : public SampleDecoder {
   std::vector<std::int64_t> input_shape() const override {
     return {decoder_.channels(), decoder_.size(), decoder_.size()};
   }
-  void decode(std::span<const std::byte> bytes, std::uint64_t random_key,
+  void decode(const Sample&, std::span<const std::byte> bytes, std::uint64_t random_key,
               float* out) const override {
     decoder_.decode(bytes, random_key, out);
   }

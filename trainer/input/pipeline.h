@@ -15,16 +15,17 @@
 
 namespace musher {
 
-/// How bytes of a sample become its part of a batch. Pure; called from several threads at once.
-/// `random_key` is a hash of (seed, epoch, sample): the only source of chance.
+/// How bytes of a sample become its part of a batch: an array of float32, in which a task finds
+/// inputs and targets. Pure; called from several threads at once. `random_key` is a hash of (seed,
+/// epoch, sample): the only source of chance.
 class SampleDecoder {
  public:
   virtual ~SampleDecoder() = default;
   virtual std::vector<std::int64_t> input_shape() const = 0;
   /// Writes the product of input_shape() floats to `out`. Throws Error(kDataLoss) where the bytes
   /// can't be decoded.
-  virtual void decode(std::span<const std::byte> bytes, std::uint64_t random_key,
-                      float* out) const = 0;
+  virtual void decode(const Sample& sample, std::span<const std::byte> bytes,
+                      std::uint64_t random_key, float* out) const = 0;
 };
 
 /// Where the pipeline learns what to read; calls block and come from one thread.

@@ -55,7 +55,7 @@ TEST_F(CheckpointsTest, AManifestThatIsDamagedIsPassedOverAndNamed) {
   const std::string text = checkpoint_manifest(slices("x", 7));
   put("cut/manifest.json", text.substr(0, text.size() - 10));
   put("other/manifest.json", R"({"format": "something else", "step": 9})");
-  put("stepless/manifest.json", R"({"format": "musher-checkpoint-2"})");
+  put("stepless/manifest.json", R"({"format": "musher-checkpoint-3"})");
   std::string flipped = text;
   flipped[flipped.find("7")] = '9';
   put("flipped/manifest.json", flipped);

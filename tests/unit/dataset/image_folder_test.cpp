@@ -67,9 +67,10 @@ TEST(ImageFolder, SaysWhatItLeavesOut) {
   fill(store, {"a/1.jpg", "a/notes.txt", "a/1.jpg.bak", "README", "stray.jpg", "b/"});
   std::vector<std::string> notices;
   const Manifest manifest = make_manifest(
-      store, {.classes = {}, .cache_folder = {}, .notice = [&](const std::string& line) {
-                notices.push_back(line);
-              }});
+      store,
+      {.layout = {}, .classes = {}, .cache_folder = {}, .notice = [&](const std::string& line) {
+         notices.push_back(line);
+       }});
   EXPECT_THAT(keys(manifest), ElementsAre("a/1.jpg"));
   EXPECT_THAT(notices, ElementsAre(HasSubstr("in no class's folder (1, e.g. stray.jpg)"),
                                    HasSubstr("no images (3, e.g. README)")));

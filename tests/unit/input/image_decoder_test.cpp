@@ -52,7 +52,7 @@ std::vector<float> decoded(const SampleDecoder& decoder, const std::vector<std::
   std::size_t count = 1;
   for (std::int64_t length : decoder.input_shape()) count *= static_cast<std::size_t>(length);
   std::vector<float> out(count, -1e9f);
-  decoder.decode(bytes, key, out.data());
+  decoder.decode({}, bytes, key, out.data());
   return out;
 }
 

@@ -45,7 +45,7 @@ class WatchedStore final : public test::MemoryStore {
 class HashDecoder final : public SampleDecoder {
  public:
   std::vector<std::int64_t> input_shape() const override { return {3, 1}; }
-  void decode(std::span<const std::byte> bytes, std::uint64_t random_key,
+  void decode(const Sample&, std::span<const std::byte> bytes, std::uint64_t random_key,
               float* out) const override {
     const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     if (text.empty() || text.starts_with("broken"))

@@ -300,7 +300,7 @@ TEST_F(TransformsTest, WholePicturesEqualTorchvisions) {
     const auto decoder = make_image_decoder(c.transform);
     const auto expected = floats(c.name);
     std::vector<float> out(expected.size());
-    decoder->decode(read_all<std::byte>(fs::path(PHOTOGRAPHS) / c.photo), c.key, out.data());
+    decoder->decode({}, read_all<std::byte>(fs::path(PHOTOGRAPHS) / c.photo), c.key, out.data());
     const Difference d = difference(out, expected);
     EXPECT_LE(d.mean, c.mean);
     worst[c.mean] = std::max(worst[c.mean], d.mean);

@@ -71,6 +71,43 @@ const std::string kMetricsPath = "AlgorithmSpecification.MetricDefinitions";
 const std::string kSource = "/InputDataConfig/0/DataSource/S3DataSource";
 const std::string kSourcePath = "InputDataConfig[0].DataSource.S3DataSource";
 
+/// What is wrong with the hyperparameters of a job of that task.
+std::string errors_of(const std::string& task, const Json& hyperparameters) {
+  Json job = good_job();
+  job["AlgorithmSpecification"]["AlgorithmName"] = task;
+  job["HyperParameters"] = hyperparameters;
+  return to_text(parse_job(job.dump()).errors);
+}
+
+TEST(Tasks, RegressionHasItsOwnHyperparametersAndDefaults) {
+  Json job = good_job();
+  job["AlgorithmSpecification"]["AlgorithmName"] = "regression";
+  job["HyperParameters"] = {
+      {"loss", "huber"},           {"huber_delta", "0.5"},
+      {"csv_header", "true"},      {"target_columns", "[price, rent]"},
+      {"hidden_widths", "32, 16"}, {"early_stopping_metric", "validation:rmse"}};
+  const JobOrErrors result = parse_job(job.dump());
+  ASSERT_TRUE(result.job) << to_text(result.errors);
+  EXPECT_EQ(result.job->task, TaskKind::kRegression);
+  const Hyperparameters& h = result.job->hyperparameters;
+  EXPECT_EQ(h.model, "multilayer_perceptron");
+  EXPECT_EQ(h.target_columns, (std::vector<std::string>{"price", "rent"}));
+  EXPECT_EQ(h.augmentation, Augmentation::kNone);
+}
+
+TEST(Tasks, WhatIsOfAnotherTaskIsNamed) {
+  EXPECT_EQ(errors_of("regression", {{"image_size", "28"}}),
+            "HyperParameters.image_size: is of the task image-classification, not of regression\n");
+  EXPECT_THAT(errors_of("regression", {{"model", "resnet18"}}),
+              HasSubstr("HyperParameters.model: must be multilayer_perceptron or the URI of a "
+                        "TorchScript file for the task regression, not \"resnet18\""));
+  EXPECT_THAT(errors_of("regression", {{"early_stopping_metric", "validation:accuracy"}}),
+              HasSubstr("train:rmse, train:mae, validation:loss"));
+  EXPECT_THAT(errors_of("regression", {{"huber_delta", "2"}}), HasSubstr("needs the loss huber"));
+  EXPECT_THAT(errors_of("regression", {{"target_columns", "a,,b"}}),
+              HasSubstr("HyperParameters.target_columns: must be names with commas between"));
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Fields, MalformedJob,
     testing::Values(
@@ -356,6 +393,17 @@ INSTANTIATE_TEST_SUITE_P(
               "HyperParameters.warmup_epochs", "one_cycle rises by itself"},
         Wrong{"MetricThatIsNone", "/HyperParameters/early_stopping_metric", "\"accuracy\"",
               "HyperParameters.early_stopping_metric", "validation:accuracy, not \"accuracy\""},
+        Wrong{"TaskThatIsNone", "/AlgorithmSpecification/AlgorithmName", "\"xgboost\"",
+              "AlgorithmSpecification.AlgorithmName",
+              "must be one of image-classification, regression"},
+        Wrong{"LossOfAnotherTask", "/HyperParameters/loss", "\"l1\"", "HyperParameters.loss",
+              "is of the task regression, not of image-classification"},
+        Wrong{"WidthsOfAConvnet", "/HyperParameters/hidden_widths", "\"16\"",
+              "HyperParameters.hidden_widths", "needs the model multilayer_perceptron"},
+        Wrong{"ManyLayers", "/HyperParameters",
+              "{\"model\": \"multilayer_perceptron\", \"hidden_widths\": "
+              "\"1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1\"}",
+              "HyperParameters.hidden_widths", "at most 16 numbers, not 17"},
         Wrong{"FrozenAndFresh", "/HyperParameters/freeze_backbone", "\"true\"",
               "HyperParameters.freeze_backbone", "needs initial_weights"},
         Wrong{"FrozenScript", "/HyperParameters",

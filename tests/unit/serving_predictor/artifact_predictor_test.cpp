@@ -80,7 +80,7 @@ TEST_F(ArtifactPredictorTest, GivesTheLogitsOfTheTrainersEvaluation) {
     for (const char* name : {"astronaut.jpg", "chelsea.jpg", "coffee.jpg"}) {
       const auto picture = photograph(name);
       std::vector<float> sample(kFloats);
-      samples->decode(picture, 5, sample.data());
+      samples->decode({}, picture, 5, sample.data());
       const at::NoGradGuard no_grad;
       const at::Tensor logits =
           model->forward(at::from_blob(sample.data(), {1, 3, 64, 64}, at::kFloat)).contiguous();

@@ -97,7 +97,7 @@ inline std::vector<SliceWritten> save(ObjectStore& store, std::uint64_t step, in
                              }});
     TrainingState state;
     state.step = step;
-    state.tally = {{step, 7 * step}, {1, 2}, 0.5, 3};
+    state.tally = {{step, 7 * step}, {1, 2}, 0.5, {3}};
     state.optimizer = progress_at(step);
     state.samples_trained = 10 * step + static_cast<std::uint64_t>(rank);
     writer.save(state, "job.1.1", {rank, ranks}, one.tensors());

@@ -83,7 +83,10 @@ void run(const std::string& name, const std::string& out, const std::vector<std:
   const auto memory =
       collective.allocate(static_cast<std::size_t>(elements) * sizeof(float), soon());
   options.gradient_memory = at::from_blob(memory.get(), {elements}, at::kFloat);
-  TrainingStep step(*model, hyper, options);
+  Hyperparameters with_classes = hyper;
+  with_classes.num_classes = kClasses;
+  const auto task = make_task(TaskKind::kImageClassification, with_classes, {});
+  TrainingStep step(*model, *task, hyper, options);
 
   const std::int64_t first = kVirtualWorkers * collective.rank() / collective.size();
   const std::int64_t last = kVirtualWorkers * (collective.rank() + 1) / collective.size();

@@ -34,7 +34,7 @@ struct Rank {
     training.optimizer().set_steps(static_cast<std::int64_t>(step));
     training.optimizer().set_loss_scale(scale_at(step));
     state.step = step;
-    state.tally = {{step * 10, step * 100}, {step, step}, value, step * 3};
+    state.tally = {{step * 10, step * 100}, {step, step}, value, {static_cast<double>(step * 3)}};
     state.closed_epochs = step / 2;
     mine.has_state = 1;
     mine.step = static_cast<std::int64_t>(step);
@@ -64,7 +64,8 @@ struct Rank {
     return with_average;
   }
   Hyperparameters hyper;
-  TrainingStep training{*model, hyper, {}};
+  std::unique_ptr<Task> task = make_task(TaskKind::kImageClassification, hyper, {});
+  TrainingStep training{*model, *task, hyper, {}};
   TrainingState state;
   Standpoint mine;
 };
@@ -104,7 +105,7 @@ TEST(Level, WhoIsBehindTrainsOnWithTheStateAheadAndItsOwnStatistics) {
   EXPECT_EQ(behind.state.tally.digest, (Digest{70, 700}));
   EXPECT_EQ(behind.state.tally.undecodable, (Digest{7, 7}));
   EXPECT_EQ(behind.state.tally.loss_sum, 2);
-  EXPECT_EQ(behind.state.tally.correct, 21U);
+  EXPECT_EQ(behind.state.tally.measures[0], 21);
   EXPECT_EQ(behind.state.closed_epochs, 3U);
   EXPECT_TRUE(ahead.trained_to(2) && level_with.trained_to(2));
   EXPECT_TRUE(level_with.has_buffers_of(2));

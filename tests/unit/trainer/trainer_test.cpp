@@ -11,6 +11,7 @@
 #include "trainer/optimizer.h"
 #include "trainer/schedule.h"
 #include "trainer/step_vector.h"
+#include "trainer/task.h"
 #include "trainer/training_step.h"
 
 namespace musher {
@@ -31,7 +32,8 @@ TEST(StepVector, SurvivesBeingSummedInFloat32) {
   a.write(x);
   b.write(y);
   x[StepVector::kLoss] = 2.5F;
-  y[StepVector::kCorrect] = 9;
+  y[StepVector::kMeasures] = 9;
+  x[StepVector::kMeasures + StepVector::kMostMeasures - 1] = -0.5F;
   for (std::size_t i = 0; i < x.size(); ++i) x[i] += y[i];
 
   const StepVector sum = StepVector::read(x);
@@ -44,7 +46,7 @@ TEST(StepVector, SurvivesBeingSummedInFloat32) {
   EXPECT_EQ(sum.checkpoint, 1);
   EXPECT_EQ(sum.checkpoint_busy, 1);
   EXPECT_EQ(sum.loss_sum, 2.5);
-  EXPECT_EQ(sum.correct, 9);
+  EXPECT_EQ(sum.measures, (Measures{9, 0, 0, 0, 0, 0, 0, -0.5}));
 }
 
 TEST(StepVector, DigestOfManyRanksIsExact) {

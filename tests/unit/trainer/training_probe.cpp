@@ -4,8 +4,9 @@
 // FOLDER/batches.safetensors, and writes FOLDER/trained.safetensors: `<i>.<name>` for each
 // parameter and buffer after step i, `average.<i>.<name>` likewise with ema_decay, and `rates`,
 // [steps, 2] float64: learning rate and momentum
-// (-1: the job's own), and `loss_scale`, [steps] float64, after each step. The hyperparameters are
-// read as a job's are. One rank.
+// (-1: the job's own), and `loss_scale` and `metrics.<name>`, [steps] float64, after each step. The
+// hyperparameters are read as a job's are; `task` is AlgorithmName. Columns of a table are called
+// "0", "1", …. One rank.
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -23,6 +24,8 @@
 #include "model/weights.h"
 #include "storage/object_store.h"
 #include "trainer/collective/collective.h"
+#include "trainer/input/sample_format.h"
+#include "trainer/task.h"
 #include "trainer/training_step.h"
 
 namespace {
@@ -57,17 +60,27 @@ Safetensors read(const std::string& path) {
   return from_safetensors(std::as_bytes(std::span(text)), path);
 }
 
-Hyperparameters hyperparameters_from(int count, char** arguments) {
+struct Given {
+  TaskKind task = TaskKind::kImageClassification;
+  Hyperparameters hyper;
+};
+
+Given given_by(int count, char** arguments) {
+  Given given;
   std::map<std::string, std::string> values;
   for (int i = 0; i < count; ++i) {
     const std::string text = arguments[i];
     const std::size_t equals = text.find('=');
     values[text.substr(0, equals)] = text.substr(equals + 1);
   }
+  for (const TaskInfo& task : tasks()) {
+    if (values["task"] == task.name) given.task = task.kind;
+  }
+  values.erase("task");
   std::vector<JobError> errors;
-  const Hyperparameters hyper = read_hyperparameters(values, errors);
+  given.hyper = read_hyperparameters(values, errors);
   if (!errors.empty()) throw Error(ErrorCode::kInvalidArgument, to_text(errors));
-  return hyper;
+  return given;
 }
 
 Batch batch_from(const Safetensors& batches, std::uint64_t step) {
@@ -95,23 +108,30 @@ void add_all(NamedTensors& results, const std::string& prefix, const NamedTensor
 }
 
 void probe(const std::string& name, const std::string& folder, std::uint64_t steps_per_epoch,
-           const Hyperparameters& hyper) {
+           const Given& given) {
+  const Hyperparameters& hyper = given.hyper;
   const Safetensors batches = read(folder + "/batches.safetensors");
   const std::uint64_t steps = batches.tensors.size() / 2;
   const auto shape = batches.tensors.at("inputs.0").sizes().slice(1).vec();
+  std::vector<std::string> names;
+  for (std::int64_t i = 0; i < shape[0]; ++i) names.push_back(std::to_string(i));
+  const bool images = given.task == TaskKind::kImageClassification;
+  const SampleFormat format = sample_format(given.task, hyper, names);
   const auto model = make_model({.name = name,
-                                 .classes = hyper.num_classes,
-                                 .input_shape = shape,
+                                 .classes = format.model_output.back(),
+                                 .input_shape = images ? shape : format.model_input,
                                  .seed = hyper.seed,
                                  .head_widths = hyper.head_widths,
                                  .activation_checkpointing = hyper.activation_checkpointing});
   load_weights(*model, read(folder + "/weights.safetensors"), folder + "/weights.safetensors");
   if (hyper.freeze_backbone) model->freeze_backbone();
-  TrainingStep training(*model, hyper, {});
+  const auto task = make_task(given.task, hyper, names);
+  TrainingStep training(*model, *task, hyper, {});
   Alone collective;
 
   NamedTensors results;
   at::Tensor all_rates = at::empty({static_cast<std::int64_t>(steps), 2}, at::kDouble);
+  std::map<std::string, at::Tensor> metrics;
   const at::Tensor loss_scales = at::empty({static_cast<std::int64_t>(steps)}, at::kDouble);
   for (std::uint64_t step = 0; step < steps; ++step) {
     const StepRates rates = step_rates(hyper, step, steps_per_epoch);
@@ -121,7 +141,13 @@ void probe(const std::string& name, const std::string& folder, std::uint64_t ste
     const Batch batch = batch_from(batches, step);
     StepVector mine;
     mine.digest = batch.digest;
-    training.run(batch, mine, rates, collective, Deadline::after(std::chrono::seconds(60)));
+    const StepVector sum =
+        training.run(batch, mine, rates, collective, Deadline::after(std::chrono::seconds(60)));
+    for (const auto& [metric, value] :
+         task->metrics({sum.digest.samples, sum.loss_sum, sum.measures})) {
+      at::Tensor& all = metrics.try_emplace(metric, at::empty_like(loss_scales)).first->second;
+      all[static_cast<std::int64_t>(step)].fill_(value);
+    }
     loss_scales[static_cast<std::int64_t>(step)].fill_(training.optimizer().loss_scale().scale);
     const std::string prefix = std::to_string(step) + ".";
     add_all(results, prefix, model->parameters());
@@ -133,6 +159,7 @@ void probe(const std::string& name, const std::string& folder, std::uint64_t ste
   }
   results.emplace_back("rates", all_rates);
   results.emplace_back("loss_scale", loss_scales);
+  for (const auto& [metric, values] : metrics) results.emplace_back("metrics." + metric, values);
   open_store(Uri::parse("file://" + folder), {})
       ->put("trained.safetensors", to_safetensors(results));
 }
@@ -144,7 +171,7 @@ int main(int argc, char** argv) {
     if (argc < 4)
       throw Error(ErrorCode::kInvalidArgument,
                   "training_probe MODEL FOLDER STEPS_PER_EPOCH [NAME=VALUE…]");
-    probe(argv[1], argv[2], std::stoull(argv[3]), hyperparameters_from(argc - 4, argv + 4));
+    probe(argv[1], argv[2], std::stoull(argv[3]), given_by(argc - 4, argv + 4));
   } catch (const Error& e) {
     std::fprintf(stderr, "%s\n", e.what());
     return 2;

@@ -1,0 +1,91 @@
+"""Tasks other than image classification: whole jobs on two ranks, from S3, with the same promises."""
+import json
+import unittest
+
+import numpy as np
+
+from musher_testing import BUCKET, MusherTest, make_job, metrics_of
+
+IMAGES_ONLY = {"model": None, "image_size": None}
+
+
+class Tasks(MusherTest):
+    def setUp(self):
+        super().setUp()
+        self.start_s3()
+        self.output = f"s3://{BUCKET}/jobs"
+
+    def make(self, name, task, prefix, **options):
+        options = IMAGES_ONLY | {"validation": f"s3://{BUCKET}/{prefix}/validation"} | options
+        job = make_job(name, f"s3://{BUCKET}/{prefix}/train", self.output, **options)
+        job["AlgorithmSpecification"]["AlgorithmName"] = task
+        return job
+
+
+class Regression(Tasks):
+    ROWS = 203  # which few batch sizes divide
+
+    def setUp(self):
+        super().setUp()
+        random = np.random.default_rng(5)
+        self.rows = random.normal(size=(self.ROWS + 50, 4))
+        self.rows[:, 2] = 3 * self.rows[:, 0] - self.rows[:, 1] + 0.5  # noise, noise, what is to be found, noise
+        tables = self.folder / "table"
+        for channel, rows in (("train", self.rows[:self.ROWS]), ("validation", self.rows[self.ROWS:])):
+            (tables / channel).mkdir(parents=True)
+            np.savetxt(tables / channel / "one.csv", rows[:30], delimiter=",", header="a,b,price,c", comments="")
+            np.save(tables / channel / "two.npy", rows[30:])
+        self.upload(tables, "table")
+
+    def job(self, name="prices", **options):
+        return self.make(name, "regression", "table", **({"csv_header": "true", "target_columns": "price", "hidden_widths": 16,
+                                                          "optimizer": "adamw", "learning_rate": 0.02, "epochs": 12} | options))
+
+    def test_learns_from_csv_and_npy_with_each_row_once(self):
+        description, progress = self.train(self.job())
+        self.assertEqual(description["TrainingJobStatus"], "Completed")
+        self.assertEqual(progress.count(f"{self.ROWS} of {self.ROWS} samples, each once"), 12)
+        metrics = metrics_of(description)
+        self.assertLess(metrics["validation:rmse"], 0.6, "of numbers with a deviation of 3.2")
+        self.assertLessEqual(metrics["validation:mae"], metrics["validation:rmse"])
+        self.assertAlmostEqual(metrics["validation:loss"], metrics["validation:rmse"] ** 2, places=5)
+        self.assertNotIn("train:accuracy", metrics)
+
+        folder = self.artifact(description)
+        self.assertEqual(json.loads((folder / "preprocessing.json").read_text()),
+                         {"format": "table", "features": ["a", "b", "c"], "targets": ["price"]})
+        self.assertEqual(json.loads((folder / "classes.json").read_text()), ["price"])
+        w = self.weights(description)
+        hidden = np.maximum(self.rows[self.ROWS:][:, [0, 1, 3]] @ w["layers.0.weight"].T + w["layers.0.bias"], 0)
+        outputs = hidden @ w["layers.2.weight"].T + w["layers.2.bias"]
+        rmse = np.sqrt(np.mean((outputs[:, 0] - self.rows[self.ROWS:, 2]) ** 2))
+        self.assertAlmostEqual(metrics["validation:rmse"], rmse, places=4)
+
+    def test_stopped_early_and_resumed_it_ends_with_the_same_bits(self):
+        place = f"s3://{BUCKET}/checkpoints"
+        stopping = {"early_stopping_metric": "validation:rmse", "early_stopping_patience": 2, "early_stopping_min_epochs": 2,
+                    "early_stopping_tolerance": 0.9}
+        whole, _ = self.train(self.job("whole", epochs=4))
+        self.train(self.job("half", epochs=2, lr_schedule="constant", checkpoints=place))
+        resumed, progress = self.train(self.job("resumed", epochs=4, lr_schedule="constant", checkpoints=place))
+        constant, _ = self.train(self.job("constant", epochs=4, lr_schedule="constant"))
+        self.assertIn("resumed at step", progress)
+        self.assert_same_weights(self.weights(resumed), self.weights(constant))
+        self.assert_other_weights(self.weights(resumed), self.weights(whole))
+        _, progress = self.train(self.job("early", **stopping))
+        self.assertRegex(progress, r"stopped early after epoch \d of 12: validation:rmse was best in epoch")
+
+    def test_a_row_that_is_no_row_is_named_and_left_out(self):
+        self.s3.client().put_object(Bucket=BUCKET, Key="table/train/three.csv", Body=b"a,b,price,c\n1,2,x,4\n")
+        description, progress = self.train(self.job(epochs=1))
+        self.assertIn(f"{self.ROWS} of {self.ROWS + 1} samples", progress)
+        log = progress + json.dumps(description)
+        self.assertIn("three.csv/2", log)
+
+    def test_a_column_that_is_not_there_is_one_clear_line(self):
+        description, _ = self.train(self.job(target_columns="prize"), code=1)
+        self.assertIn('HyperParameters.target_columns: the train channel has no column "prize"', description["FailureReason"])
+
+
+if __name__ == "__main__":
+    unittest.main()
