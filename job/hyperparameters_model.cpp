@@ -68,12 +68,15 @@ std::string set_model(Hyperparameters& all, const std::string& text) {
   return {};
 }
 
-std::string set_initial_weights(Hyperparameters& all, const std::string& text) {
-  if (!text.empty()) {
-    if (std::string problem = uri_problem(text); !problem.empty()) return problem;
-  }
-  all.initial_weights = text;
-  return {};
+/// A URI, or nothing, into `member`.
+auto set_uri(std::string H::*member) {
+  return [member](H& all, const std::string& text) -> std::string {
+    if (!text.empty()) {
+      if (std::string problem = uri_problem(text); !problem.empty()) return problem;
+    }
+    all.*member = text;
+    return {};
+  };
 }
 
 }  // namespace
@@ -95,11 +98,14 @@ std::vector<HyperparameterEntry> model_hyperparameters() {
        set_model},
       {"initial_weights", "URI", "s3:// or file://", "none: fresh, by seed",
        "weights to begin with: safetensors, TorchScript, or a state dict of torch.save()",
-       set_initial_weights},
+       set_uri(&H::initial_weights)},
       choice<bool>("initial_weights_match", &H::match_by_name,
                    {{"strict", false}, {"by_name", true}},
                    "strict: all that the file and the model have; by_name: what they have in "
                    "common, and the log says what not"),
+      {"loss_module", "URI", "s3:// or file://", "none: the task's own loss",
+       "a TorchScript module whose forward(outputs, targets) returns the loss, and metrics",
+       set_uri(&H::loss_module)},
       flag("freeze_backbone", &H::freeze_backbone,
            "only the head is trained; needs initial_weights"),
       whole<std::int64_t>("feature_cache_bytes", &H::feature_cache_bytes, 0, std::int64_t{1} << 50,

@@ -275,7 +275,13 @@ class Validation {
     };
     if (given("hidden_widths") && h.model != "multilayer_perceptron")
       error("HyperParameters.hidden_widths", "needs the model multilayer_perceptron");
-    if (given("huber_delta") && h.loss != LossKind::kHuber)
+    for (const char* name :
+         {"loss", "huber_delta", "label_smoothing", "mixup_alpha", "cutmix_alpha"}) {
+      if (!h.loss_module.empty() && given(name))
+        error(std::string("HyperParameters.") + name,
+              "is of the task's own loss: leave it out, or loss_module");
+    }
+    if (h.loss_module.empty() && given("huber_delta") && h.loss != LossKind::kHuber)
       error("HyperParameters.huber_delta", "needs the loss huber");
     if (job_.task == TaskKind::kImageClassification) return;
     h.augmentation = Augmentation::kNone;

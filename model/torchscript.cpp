@@ -1,9 +1,7 @@
 #include "model/torchscript.h"
 
-#include <cctype>
 #include <exception>
 #include <set>
-#include <string_view>
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
@@ -18,32 +16,10 @@
 #include <torch/csrc/jit/serialization/import.h>
 
 #include "common/error.h"
+#include "model/script_error.h"
 
 namespace musher {
 namespace {
-
-/// TorchScript's errors hold a C++ and a Python stack; the reason is the last line that says
-/// anything.
-std::string reason(const std::exception& exception) {
-  const auto* torch_error = dynamic_cast<const c10::Error*>(&exception);
-  std::string_view text = torch_error ? torch_error->what_without_backtrace() : exception.what();
-  if (const auto stack = text.find("\nException raised from"); stack != std::string_view::npos) {
-    text = text.substr(0, stack);
-  }
-  std::string_view best;
-  while (!text.empty()) {
-    const auto end = text.find('\n');
-    auto line = text.substr(0, end);
-    while (!line.empty() && std::isspace(static_cast<unsigned char>(line.front())))
-      line.remove_prefix(1);
-    while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())))
-      line.remove_suffix(1);
-    if (line.find_first_not_of("~^. <-") != std::string_view::npos) best = line;
-    if (end == std::string_view::npos) break;
-    text = text.substr(end + 1);
-  }
-  return std::string(best);
-}
 
 class TorchScriptModel : public Model {
  public:
@@ -93,7 +69,7 @@ void TorchScriptModel::write_script(const ByteSink& sink) const {
     torch::jit::ExportModule(module_, write);
   } catch (const std::exception& e) {
     if (!failure)
-      throw Error(ErrorCode::kInternal, "the TorchScript model can't be saved: " + reason(e));
+      throw Error(ErrorCode::kInternal, "the TorchScript model can't be saved: " + script_error(e));
   }
   if (failure) std::rethrow_exception(failure);
 }
@@ -120,14 +96,14 @@ std::unique_ptr<Model> load_torchscript(const std::string& path, const ModelSpec
   try {
     model = std::make_unique<TorchScriptModel>(torch::jit::load(path, c10::Device(c10::kCPU)));
   } catch (const std::exception& e) {
-    wrong = "it is no TorchScript file: " + reason(e);
+    wrong = "it is no TorchScript file: " + script_error(e);
   }
   if (model) {
     try {
       wrong = complaint(*model, spec);
     } catch (const std::exception& e) {
       wrong = fmt::format("its forward fails for inputs of shape [2, {}]: {}",
-                          fmt::join(spec.input_shape, ", "), reason(e));
+                          fmt::join(spec.input_shape, ", "), script_error(e));
     }
   }
   if (!wrong.empty()) {

@@ -10,6 +10,7 @@
 #include "model/artifact.h"
 #include "model/weights.h"
 #include "storage/object_store.h"
+#include "trainer/own_loss.h"
 
 namespace musher {
 namespace {
@@ -46,8 +47,12 @@ std::string full_name(const Hyperparameters& hyper) {
 
 }  // namespace
 
-std::unique_ptr<Task> build_task(const Membership& membership, const SampleFormat&) {
-  return make_task(membership.job.task, membership.job.hyperparameters, membership.classes);
+std::unique_ptr<Task> build_task(const Membership& membership, const SampleFormat& format) {
+  const Hyperparameters& hyper = membership.job.hyperparameters;
+  auto task = make_task(membership.job.task, hyper, membership.classes);
+  if (hyper.loss_module.empty()) return task;
+  return with_own_loss(std::move(task), read_uri(hyper.loss_module, membership.storage),
+                       hyper.loss_module, format.train->input_shape(), format.model_output);
 }
 
 std::unique_ptr<Model> build_model(const Membership& membership, const SampleFormat& format,

@@ -3,6 +3,7 @@ import json
 import unittest
 
 import numpy as np
+import torch
 
 from musher_testing import BUCKET, MusherTest, make_job, metrics_of
 
@@ -41,6 +42,11 @@ class Regression(Tasks):
         return self.make(name, "regression", "table", **({"csv_header": "true", "target_columns": "price", "hidden_widths": 16,
                                                           "optimizer": "adamw", "learning_rate": 0.02, "epochs": 12} | options))
 
+    def predicted(self, w):
+        """What a model with these weights says of the validation channel."""
+        hidden = np.maximum(self.rows[self.ROWS:][:, [0, 1, 3]] @ w["layers.0.weight"].T + w["layers.0.bias"], 0)
+        return (hidden @ w["layers.2.weight"].T + w["layers.2.bias"])[:, 0]
+
     def test_learns_from_csv_and_npy_with_each_row_once(self):
         description, progress = self.train(self.job())
         self.assertEqual(description["TrainingJobStatus"], "Completed")
@@ -56,9 +62,7 @@ class Regression(Tasks):
                          {"format": "table", "features": ["a", "b", "c"], "targets": ["price"]})
         self.assertEqual(json.loads((folder / "classes.json").read_text()), ["price"])
         w = self.weights(description)
-        hidden = np.maximum(self.rows[self.ROWS:][:, [0, 1, 3]] @ w["layers.0.weight"].T + w["layers.0.bias"], 0)
-        outputs = hidden @ w["layers.2.weight"].T + w["layers.2.bias"]
-        rmse = np.sqrt(np.mean((outputs[:, 0] - self.rows[self.ROWS:, 2]) ** 2))
+        rmse = np.sqrt(np.mean((self.predicted(w) - self.rows[self.ROWS:, 2]) ** 2))
         self.assertAlmostEqual(metrics["validation:rmse"], rmse, places=4)
 
     def test_stopped_early_and_resumed_it_ends_with_the_same_bits(self):
@@ -74,6 +78,24 @@ class Regression(Tasks):
         self.assert_other_weights(self.weights(resumed), self.weights(whole))
         _, progress = self.train(self.job("early", **stopping))
         self.assertRegex(progress, r"stopped early after epoch \d of 12: validation:rmse was best in epoch")
+
+    def test_a_loss_of_ones_own_and_its_metric(self):
+        class Quantile(torch.nn.Module):
+            def forward(self, outputs: torch.Tensor, targets: torch.Tensor):
+                error = targets - outputs
+                loss = torch.maximum(0.9 * error, -0.1 * error).mean(dim=1)
+                return loss, {"covered": (error <= 0).float().mean()}
+
+        torch.jit.script(Quantile()).save(str(self.folder / "loss.pt"))
+        self.s3.client().upload_file(str(self.folder / "loss.pt"), BUCKET, "models/loss.pt")
+        description, _ = self.train(self.job(loss_module=f"s3://{BUCKET}/models/loss.pt"))
+        metrics = metrics_of(description)
+        targets = self.rows[self.ROWS:, 2]
+        error = targets - self.predicted(self.weights(description))
+        self.assertAlmostEqual(metrics["validation:covered"], np.mean(error <= 0), places=6)
+        self.assertGreater(metrics["validation:covered"], 0.7, "it learns the upper end")
+        self.assertAlmostEqual(metrics["validation:loss"], np.mean(np.maximum(0.9 * error, -0.1 * error)), places=4)
+        self.assertIn("validation:rmse", metrics)
 
     def test_a_row_that_is_no_row_is_named_and_left_out(self):
         self.s3.client().put_object(Bucket=BUCKET, Key="table/train/three.csv", Body=b"a,b,price,c\n1,2,x,4\n")

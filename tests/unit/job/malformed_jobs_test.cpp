@@ -400,6 +400,11 @@ INSTANTIATE_TEST_SUITE_P(
               "is of the task regression, not of image-classification"},
         Wrong{"WidthsOfAConvnet", "/HyperParameters/hidden_widths", "\"16\"",
               "HyperParameters.hidden_widths", "needs the model multilayer_perceptron"},
+        Wrong{"SmoothedLossOfAUser", "/HyperParameters",
+              "{\"loss_module\": \"s3://bucket/loss.pt\", \"label_smoothing\": \"0.1\"}",
+              "HyperParameters.label_smoothing", "is of the task's own loss"},
+        Wrong{"LossThatIsNoUri", "/HyperParameters/loss_module", "\"loss.pt\"",
+              "HyperParameters.loss_module", "s3://"},
         Wrong{"ManyLayers", "/HyperParameters",
               "{\"model\": \"multilayer_perceptron\", \"hidden_widths\": "
               "\"1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1\"}",

@@ -2,6 +2,7 @@
 
 import sys
 import unittest
+from typing import Dict, Tuple
 
 import torch
 from torch import nn
@@ -51,6 +52,140 @@ class Regression(pytorch_training_test.TrainingTest):
 
     def test_accumulation_changes_no_number(self):
         self.assert_same_training(nn.MSELoss(), gradient_accumulation=5)
+
+
+class CrossEntropy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", torch.tensor([1.0, 2.0, 0.5, 1.0]))
+
+    def forward(self, outputs, targets):
+        return nn.functional.cross_entropy(outputs, targets, self.weight, reduction="none")
+
+
+class Mean(nn.Module):
+    def forward(self, outputs, targets):
+        return nn.functional.mse_loss(outputs, targets)
+
+
+class WithMetrics(nn.Module):
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> Dict[str, torch.Tensor]:
+        error = (outputs - targets).abs()
+        return {"loss": error.square().mean(), "worst": error.amax(1), "bias": (outputs - targets).mean()}
+
+
+class TupleOfThem(nn.Module):
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> Tuple[torch.Tensor, Dict[str, torch.Tensor]]:
+        return (outputs - targets).square().mean(1), {"half": torch.full_like(outputs[:, 0], 0.5)}
+
+
+class Trained(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, outputs, targets):
+        return (outputs - targets).square().mean() * self.scale
+
+
+class Deaf(nn.Module):
+    def forward(self, outputs, targets):
+        return targets.float().mean()
+
+
+class Wide(nn.Module):
+    def forward(self, outputs, targets):
+        return (outputs - targets).square()
+
+
+class TakenName(nn.Module):
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> Dict[str, torch.Tensor]:
+        loss = (outputs - targets).square().mean()
+        return {"loss": loss, "rmse": loss}
+
+
+class ManyMetrics(nn.Module):
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> Tuple[torch.Tensor, Dict[str, torch.Tensor]]:
+        loss = (outputs - targets).square().mean()
+        return loss, {"a": loss, "b": loss, "c": loss, "d": loss, "e": loss, "f": loss, "g": loss}
+
+
+class Text(nn.Module):
+    def forward(self, outputs, targets):
+        return "a loss"
+
+
+class WrongShape(nn.Module):
+    def forward(self, outputs, targets):
+        return nn.functional.mse_loss(outputs.view(3, 7), targets)
+
+
+class OwnLoss(pytorch_training_test.TrainingTest):
+    def script(self, module):
+        path = self.folder / "loss.pt"
+        torch.jit.script(module).save(str(path))
+        return f"file://{path}"
+
+    def regression(self, module, **hyperparameters):
+        self.net = nn.Module()
+        self.net.layers = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 2))
+        torch.manual_seed(3)
+        self.rows = [(torch.randn(BATCH, 5), torch.randn(BATCH, 2)) for _ in range(STEPS)]
+        self.batches = [(torch.cat([x, y], 1), torch.zeros(BATCH, dtype=torch.long)) for x, y in self.rows]
+        return self.probe("multilayer_perceptron:16", task="regression", num_classes=0, target_columns="5, 6", momentum=0.9,
+                          loss_module=self.script(module), **hyperparameters)
+
+    def assert_trains_as(self, ours, loss):
+        optimizer = torch.optim.SGD(self.net.parameters(), RATE, 0.9)
+        weights = []
+        for inputs, targets in self.rows:
+            optimizer.zero_grad()
+            loss(self.net.layers(inputs), targets).backward()
+            optimizer.step()
+            weights.append({name: p.detach().clone() for name, p in self.net.named_parameters()})
+        self.assert_same(ours, ([RATE] * STEPS, weights))
+
+    def test_a_classifiers_with_a_number_a_sample_and_a_buffer(self):
+        ours = self.probe(loss_module=self.script(CrossEntropy()), momentum=0.9)
+        module, optimizer, weights = CrossEntropy(), torch.optim.SGD(self.net.parameters(), RATE, 0.9), []
+        for inputs, targets in self.batches:
+            optimizer.zero_grad()
+            module(self.net(inputs), targets).mean().backward()
+            optimizer.step()
+            weights.append({name: p.detach().clone() for name, p in self.net.named_parameters()})
+        self.assert_same(ours, ([RATE] * STEPS, weights))
+        self.assertIn("metrics.accuracy", ours)
+
+    def test_a_mean_is_the_built_in_loss(self):
+        for passes in (1, 5):
+            ours = self.regression(Mean(), gradient_accumulation=passes)
+            self.assert_trains_as(ours, nn.functional.mse_loss)
+
+    def test_metrics_in_a_dict_and_in_a_tuple(self):
+        ours = self.regression(WithMetrics(), gradient_accumulation=3)
+        with torch.no_grad():
+            error = self.net.layers(self.rows[0][0]) - self.rows[0][1]
+        for name, theirs in (("worst", error.abs().amax(1).mean()), ("bias", error.mean()), ("rmse", error.square().mean().sqrt())):
+            torch.testing.assert_close(ours[f"metrics.{name}"][0].item(), theirs.item(), rtol=1e-5, atol=1e-6)
+        self.assert_trains_as(ours, nn.functional.mse_loss)
+        ours = self.regression(TupleOfThem())
+        self.assertEqual(ours["metrics.half"].tolist(), [0.5] * STEPS)
+        self.assert_trains_as(ours, nn.functional.mse_loss)
+
+    def test_what_can_not_be_used_is_one_clear_line(self):
+        for module, words in ((Trained(), "it has parameters, which nothing would train"),
+                              (Deaf(), "its loss does not follow from the outputs"),
+                              (Wide(), r"the loss must be a scalar, .*, or have one number for each of the 2, and not the shape \[2, 2\]"),
+                              (TakenName(), "the metric rmse is measured by Musher itself"),
+                              (ManyMetrics(), "it returns 7 metrics, where at most 6 are kept"),
+                              (Text(), "its forward must return the loss, a tuple of"),
+                              (WrongShape(), r"its forward fails for outputs of shape \[2, 2\] and targets of shape \[2, 2\]: ")):
+            with self.subTest(type(module).__name__):
+                with self.assertRaisesRegex(AssertionError, rf"loss_module file://\S+/loss.pt can't be used: {words}"):
+                    self.regression(module)
+        (self.folder / "text.pt").write_text("a loss")
+        with self.assertRaisesRegex(AssertionError, "text.pt can't be used: it is no TorchScript file"):
+            self.probe(loss_module=f"file://{self.folder}/text.pt")
 
 
 if __name__ == "__main__":

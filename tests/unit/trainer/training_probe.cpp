@@ -25,6 +25,7 @@
 #include "storage/object_store.h"
 #include "trainer/collective/collective.h"
 #include "trainer/input/sample_format.h"
+#include "trainer/own_loss.h"
 #include "trainer/task.h"
 #include "trainer/training_step.h"
 
@@ -125,7 +126,14 @@ void probe(const std::string& name, const std::string& folder, std::uint64_t ste
                                  .activation_checkpointing = hyper.activation_checkpointing});
   load_weights(*model, read(folder + "/weights.safetensors"), folder + "/weights.safetensors");
   if (hyper.freeze_backbone) model->freeze_backbone();
-  const auto task = make_task(given.task, hyper, names);
+  auto task = make_task(given.task, hyper, names);
+  if (!hyper.loss_module.empty()) {
+    const std::string path = Uri::parse(hyper.loss_module).path;
+    std::ifstream file(path, std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    task = with_own_loss(std::move(task), std::as_bytes(std::span(text)), hyper.loss_module,
+                         images ? shape : format.train->input_shape(), format.model_output);
+  }
   TrainingStep training(*model, *task, hyper, {});
   Alone collective;
 
