@@ -133,6 +133,10 @@ JobChannels prepare_channels(const Job& job, const StorageConfig& storage,
   ManifestOptions options;
   if (job.task == TaskKind::kRegression)
     options.layout = TableLayout{.header = job.hyperparameters.csv_header};
+  if (job.task == TaskKind::kLanguageModeling) {
+    options.layout = TokenLayout{static_cast<std::uint64_t>(job.hyperparameters.context_length),
+                                 number_type_named(job.hyperparameters.token_type).value()};
+  }
   options.cache_folder = cache_folder;
   options.notice = notice;
   JobChannels channels;

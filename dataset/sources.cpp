@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "dataset/image_folder.h"
 #include "dataset/table.h"
+#include "dataset/tokens.h"
 #include "dataset/unpacked_tar.h"
 #include "dataset/webdataset.h"
 
@@ -145,7 +146,9 @@ Manifest make_manifest(ObjectStore& store, const ManifestOptions& options,
   std::vector<ObjectInfo> objects;
   list([&](ObjectInfo&& object) { objects.push_back(std::move(object)); });
   std::ranges::sort(objects, {}, &ObjectInfo::key);
-  return table_manifest(store, objects, options);
+  return std::holds_alternative<TableLayout>(options.layout)
+             ? table_manifest(store, objects, options)
+             : token_manifest(store, objects, options);
 }
 
 }  // namespace musher

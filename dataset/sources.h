@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "dataset/manifest.h"
+#include "dataset/numbers.h"
 #include "storage/object_store.h"
 
 namespace musher {
@@ -18,8 +19,14 @@ struct TableLayout {
   bool header = false;  ///< the first line of each .csv names the columns
 };
 
+/// Streams of tokens.
+struct TokenLayout {
+  std::uint64_t context = 1;                  ///< tokens that a sample predicts
+  NumberType raw_type = NumberType::kUInt16;  ///< of .bin files
+};
+
 struct ManifestOptions {
-  std::variant<ImageLayout, TableLayout> layout;
+  std::variant<ImageLayout, TableLayout, TokenLayout> layout;
   /// Those of the train channel, for a validation channel that must agree with it.
   std::optional<std::vector<std::string>> classes;
   /// Local folder where indexes of tars are kept by (URI, size, time), empty for none. May be
@@ -57,6 +64,12 @@ struct ManifestOptions {
 /// its key `<file>/<line>` (counted from 1) or `<file>/<row>` (from 0), its label a NumberType
 /// (dataset/numbers.h). The classes are the columns' names, without a header "0", "1", …; all files
 /// must have the same. Other files are left out and counted.
+///
+/// Tokens: `*.npy`, arrays of one dimension of whole numbers, and `*.bin`, such numbers alone;
+/// sorted by key, 256 samples a shard. A sample is a window of context + 1 tokens, of which each
+/// but the first is predicted; the next window begins with the last one. What is left at a file's
+/// end is counted. Its key is `<file>/<window>` (from 0), its label a NumberType; there are no
+/// classes.
 ///
 /// Throws kNotFound for a prefix without a sample, naming the URI and what was looked for.
 Manifest make_manifest(ObjectStore& store, const ManifestOptions& options);

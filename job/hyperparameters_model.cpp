@@ -125,6 +125,12 @@ std::vector<HyperparameterEntry> model_hyperparameters() {
                     fmt::format("must be at most 16 numbers, not {}", all.hidden_widths.size());
               return problem;
             }},
+      whole<std::int64_t>("gpt_layers", &H::gpt_layers, 1, 1000, "blocks of a gpt"),
+      whole<std::int64_t>("gpt_heads", &H::gpt_heads, 1, 1000, "of attention in each of them"),
+      whole<std::int64_t>("gpt_width", &H::gpt_width, 1, 1'000'000,
+                          "numbers that a gpt has for each token; a multiple of gpt_heads"),
+      flag("tied_embeddings", &H::tied_embeddings,
+           "the weights of a gpt's head are those of its token embedding"),
       flag("activation_checkpointing", &H::activation_checkpointing,
            "of a resnet: backward runs each residual block again, to use less memory"),
       flag("sync_batch_norm", &H::sync_batch_norm,

@@ -16,6 +16,7 @@ const std::vector<TaskInfo>& tasks() {
        "multilayer_perceptron",
        {"multilayer_perceptron"},
        {"rmse", "mae"}},
+      {TaskKind::kLanguageModeling, "language-modeling", "gpt", {"gpt"}, {"perplexity"}},
   };
   return all;
 }
@@ -45,6 +46,9 @@ const std::vector<std::pair<TaskKind, std::vector<std::string>>>& hyperparameter
         "cutmix_alpha", "jpeg_scaled_decode", "channels_last", "num_classes", "label_smoothing"}},
       {TaskKind::kRegression,
        {"loss", "huber_delta", "csv_header", "target_columns", "feature_columns"}},
+      {TaskKind::kLanguageModeling,
+       {"context_length", "vocabulary_size", "token_type", "gpt_layers", "gpt_heads", "gpt_width",
+        "tied_embeddings"}},
   };
   return all;
 }

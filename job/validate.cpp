@@ -256,11 +256,15 @@ class Validation {
     Hyperparameters& h = job_.hyperparameters;
     const TaskInfo& task = task_info(job_.task);
     if (request_.hyper_parameters().count("model") == 0) h.model = task.model;
-    const bool own = h.model.find("://") != std::string::npos;
-    if (!own && std::find(task.models.begin(), task.models.end(), h.model) == task.models.end()) {
+    const bool own = h.model.find("://") != std::string::npos || h.model.starts_with("custom:");
+    // A model of the user's is tried with numbers that are no tokens, and must return [N, classes].
+    const bool takes_scripts = job_.task != TaskKind::kLanguageModeling;
+    if (!(own && takes_scripts) &&
+        std::find(task.models.begin(), task.models.end(), h.model) == task.models.end()) {
       error("HyperParameters.model",
-            fmt::format("must be {} or the URI of a TorchScript file for the task {}, not {}",
-                        fmt::join(task.models, ", "), task.name, in_quotes(h.model)));
+            fmt::format("must be {}{} for the task {}, not {}", fmt::join(task.models, ", "),
+                        takes_scripts ? ", the URI of a TorchScript file, or custom:NAME," : "",
+                        task.name, in_quotes(h.model)));
     }
     for (const auto& [kind, names] : hyperparameters_of_tasks()) {
       if (kind == job_.task) continue;
@@ -283,6 +287,7 @@ class Validation {
     }
     if (h.loss_module.empty() && given("huber_delta") && h.loss != LossKind::kHuber)
       error("HyperParameters.huber_delta", "needs the loss huber");
+    if (job_.task == TaskKind::kLanguageModeling) language_model();
     if (job_.task == TaskKind::kImageClassification) return;
     h.augmentation = Augmentation::kNone;
     if (uses_augmented_manifest()) {
@@ -290,6 +295,20 @@ class Validation {
             "AugmentedManifestFile names images and classes: it is of the task "
             "image-classification");
     }
+  }
+
+  void language_model() {
+    const Hyperparameters& h = job_.hyperparameters;
+    if (h.vocabulary_size == 0)
+      error("HyperParameters.vocabulary_size", "is required: the number of tokens that there are");
+    if (h.gpt_width % h.gpt_heads != 0) {
+      error("HyperParameters.gpt_width",
+            fmt::format("must be a multiple of gpt_heads, {}, not {}", h.gpt_heads, h.gpt_width));
+    }
+    if (h.freeze_backbone && h.tied_embeddings)
+      error("HyperParameters.freeze_backbone",
+            "needs tied_embeddings false: the head has no "
+            "weights of its own");
   }
 
   bool uses_augmented_manifest() const {

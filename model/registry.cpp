@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "model/added_models.h"
 #include "model/convnet.h"
+#include "model/gpt.h"
 #include "model/model.h"
 #include "model/multilayer_perceptron.h"
 #include "model/resnet.h"
@@ -58,6 +59,7 @@ std::unique_ptr<Model> make_model(const ModelSpec& spec) {
   if (name == "multilayer_perceptron" || name.starts_with("multilayer_perceptron:")) {
     return std::make_unique<MultilayerPerceptron>(spec, MultilayerPerceptron::hidden_widths(name));
   }
+  if (name.starts_with("gpt:")) return std::make_unique<Gpt>(spec, Gpt::size_of(name));
   if (name.starts_with(kCustomModelPrefix)) {
     throw Error(
         ErrorCode::kInvalidArgument,
@@ -67,7 +69,7 @@ std::unique_ptr<Model> make_model(const ModelSpec& spec) {
   if (std::filesystem::is_regular_file(spec.name, none)) return load_torchscript(spec.name, spec);
   throw Error(ErrorCode::kInvalidArgument,
               fmt::format("model must be convnet, multilayer_perceptron, resnet18, resnet34, "
-                          "resnet50 or the path of "
+                          "resnet50, gpt:<layers>,<heads>,<width> or the path of "
                           "a TorchScript file, not \"{}\"",
                           spec.name));
 }

@@ -34,6 +34,10 @@ std::string metrics_json(std::uint64_t step, bool stopped,
 
 /// The built-in model with all that its name says, as ModelSpec and the artifact have it.
 std::string full_name(const Hyperparameters& hyper) {
+  if (hyper.model == "gpt") {
+    return fmt::format("gpt:{},{},{}{}", hyper.gpt_layers, hyper.gpt_heads, hyper.gpt_width,
+                       hyper.tied_embeddings ? "" : ",untied");
+  }
   if (hyper.model != "multilayer_perceptron" ||
       hyper.hidden_widths == Hyperparameters{}.hidden_widths) {
     return hyper.model;

@@ -120,6 +120,33 @@ class Regression final : public Task {
   std::int64_t features_;
 };
 
+/// The next token from those before it: a sample is a window of them. Its loss is the mean of the
+/// cross-entropies of its tokens.
+class LanguageModeling final : public Task {
+ public:
+  Examples examples(const Batch& batch, c10::Device device) const override {
+    const at::Tensor windows = samples_of(batch, device).to(at::kLong);
+    const std::int64_t context = windows.size(1) - 1;
+    return {windows.narrow(1, 0, context), windows.narrow(1, 1, context), {}};
+  }
+
+  Judgement judge(const at::Tensor& outputs, const Examples& examples, bool) const override {
+    const at::Tensor& targets = examples.targets;
+    Judgement judgement;
+    judgement.loss =
+        at::cross_entropy_loss(outputs.flatten(0, 1), targets.flatten(), {}, at::Reduction::Sum) /
+        static_cast<double>(targets.size(1));
+    judgement.measures = {judgement.loss.detach()};
+    return judgement;
+  }
+
+  /// Of the cross-entropy, also where a loss of the user's is learned by.
+  NamedValues metrics(const Totals& totals) const override {
+    return {{"loss", mean(totals.loss_sum, totals)},
+            {"perplexity", std::exp(mean(totals.measures[0], totals))}};
+  }
+};
+
 }  // namespace
 
 Examples Examples::narrow(std::int64_t begin, std::int64_t count) const {
@@ -141,7 +168,7 @@ std::unique_ptr<Task> make_task(TaskKind kind, const Hyperparameters& hyperparam
                                           static_cast<std::int64_t>(columns.features.size()));
     }
     case TaskKind::kLanguageModeling:
-      break;
+      return std::make_unique<LanguageModeling>();
   }
   throw Error(ErrorCode::kInternal, "a task that is not built in");
 }

@@ -109,5 +109,56 @@ class Regression(Tasks):
         self.assertIn('HyperParameters.target_columns: the train channel has no column "prize"', description["FailureReason"])
 
 
+class LanguageModel(Tasks):
+    VOCABULARY, CONTEXT = 17, 8
+
+    def setUp(self):
+        super().setUp()
+        random = np.random.default_rng(2)
+        # Each token follows from the one before it, but for one time in ten.
+        tokens = [0]
+        for _ in range(6000):
+            tokens.append(random.integers(self.VOCABULARY) if random.random() < 0.1 else (tokens[-1] * 3 + 5) % self.VOCABULARY)
+        tokens = np.array(tokens)
+        folder = self.folder / "tokens"
+        for channel in ("train", "validation"):
+            (folder / channel).mkdir(parents=True)
+        tokens[:2001].astype("<u2").tofile(folder / "train" / "one.bin")
+        np.save(folder / "train" / "two.npy", tokens[2000:4990].astype(np.int32))  # a tail of 5 that fills no window
+        np.save(folder / "validation" / "held-out.npy", tokens[5000:].astype(np.uint16))
+        self.windows = 2000 // self.CONTEXT + 2989 // self.CONTEXT
+        self.upload(folder, "tokens")
+
+    def job(self, name="words", **options):
+        return self.make(name, "language-modeling", "tokens",
+                         **({"vocabulary_size": self.VOCABULARY, "context_length": self.CONTEXT, "gpt_layers": 1, "gpt_heads": 2,
+                             "gpt_width": 16, "optimizer": "adamw", "learning_rate": 0.01, "epochs": 3} | options))
+
+    def test_a_gpt_learns_the_sequence(self):
+        description, progress = self.train(self.job())
+        self.assertIn(f"{self.windows} of {self.windows} samples, each once", progress)
+        self.assertIn("5 tokens at the ends of files fill no window of 8", progress)
+        metrics = metrics_of(description)
+        self.assertLess(metrics["validation:perplexity"], 4, "at first it is the vocabulary, 17")
+        self.assertAlmostEqual(np.log(metrics["validation:perplexity"]), metrics["validation:loss"], places=5)
+        folder = self.artifact(description)
+        about = json.loads((folder / "musher.json").read_text())
+        self.assertEqual((about["model"], about["input_shape"], about["num_classes"]), ("gpt:1,2,16", [8], 17))
+        self.assertEqual(json.loads((folder / "preprocessing.json").read_text())["format"], "tokens")
+        self.assertNotIn("lm_head.weight", self.weights(description), "it is the token embedding")
+
+    def test_resumed_it_ends_with_the_same_bits(self):
+        place = f"s3://{BUCKET}/checkpoints"
+        options = {"lr_schedule": "constant", "tied_embeddings": "false"}
+        self.train(self.job("half", epochs=1, checkpoints=place, **options))
+        resumed, _ = self.train(self.job("resumed", epochs=2, checkpoints=place, **options))
+        whole, _ = self.train(self.job("whole", epochs=2, **options))
+        self.assert_same_weights(self.weights(resumed), self.weights(whole))
+
+    def test_a_vocabulary_that_is_too_small_is_said(self):
+        description, _ = self.train(self.job(vocabulary_size=10), code=1)
+        self.assertRegex(description["FailureReason"], r"token \d is 1\d, which is not below vocabulary_size, 10")
+
+
 if __name__ == "__main__":
     unittest.main()

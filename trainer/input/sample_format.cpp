@@ -1,9 +1,12 @@
 #include "trainer/input/sample_format.h"
 
+#include <nlohmann/json.hpp>
+
 #include "common/error.h"
 #include "image/preprocessing.h"
 #include "trainer/input/image_samples.h"
 #include "trainer/input/table_samples.h"
+#include "trainer/input/token_samples.h"
 
 namespace musher {
 namespace {
@@ -33,6 +36,20 @@ SampleFormat rows(const Hyperparameters& h, const std::vector<std::string>& colu
   return format;
 }
 
+SampleFormat tokens(const Hyperparameters& h) {
+  SampleFormat format;
+  format.train = make_token_decoder(h.context_length, h.vocabulary_size);
+  format.evaluation = make_token_decoder(h.context_length, h.vocabulary_size);
+  format.labels = kNumberTypes;
+  format.model_input = {h.context_length};
+  format.model_output = {h.context_length, h.vocabulary_size};
+  const nlohmann::ordered_json json = {{"format", "tokens"},
+                                       {"context_length", h.context_length},
+                                       {"vocabulary_size", h.vocabulary_size}};
+  format.preprocessing_json = json.dump(2);
+  return format;
+}
+
 }  // namespace
 
 SampleFormat sample_format(TaskKind task, const Hyperparameters& hyperparameters,
@@ -43,7 +60,7 @@ SampleFormat sample_format(TaskKind task, const Hyperparameters& hyperparameters
     case TaskKind::kRegression:
       return rows(hyperparameters, names);
     case TaskKind::kLanguageModeling:
-      break;
+      return tokens(hyperparameters);
   }
   throw Error(ErrorCode::kInternal, "a task that has no samples");
 }

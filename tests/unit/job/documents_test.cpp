@@ -62,5 +62,12 @@ TEST(Example, FashionMnistIsAJob) {
   EXPECT_TRUE(result.job->validation);
 }
 
+TEST(Example, LanguageModelIsAJob) {
+  const JobOrErrors result =
+      parse_job(read("examples/language-model/job.json"), std::nullopt, "/data");
+  ASSERT_TRUE(result.job) << to_text(result.errors);
+  EXPECT_EQ(result.job->task, TaskKind::kLanguageModeling);
+}
+
 }  // namespace
 }  // namespace musher

@@ -98,14 +98,29 @@ TEST(Tasks, RegressionHasItsOwnHyperparametersAndDefaults) {
 TEST(Tasks, WhatIsOfAnotherTaskIsNamed) {
   EXPECT_EQ(errors_of("regression", {{"image_size", "28"}}),
             "HyperParameters.image_size: is of the task image-classification, not of regression\n");
-  EXPECT_THAT(errors_of("regression", {{"model", "resnet18"}}),
-              HasSubstr("HyperParameters.model: must be multilayer_perceptron or the URI of a "
-                        "TorchScript file for the task regression, not \"resnet18\""));
+  EXPECT_THAT(
+      errors_of("regression", {{"model", "resnet18"}}),
+      HasSubstr("HyperParameters.model: must be multilayer_perceptron, the URI of a "
+                "TorchScript file, or custom:NAME, for the task regression, not \"resnet18\""));
   EXPECT_THAT(errors_of("regression", {{"early_stopping_metric", "validation:accuracy"}}),
               HasSubstr("train:rmse, train:mae, validation:loss"));
   EXPECT_THAT(errors_of("regression", {{"huber_delta", "2"}}), HasSubstr("needs the loss huber"));
   EXPECT_THAT(errors_of("regression", {{"target_columns", "a,,b"}}),
               HasSubstr("HyperParameters.target_columns: must be names with commas between"));
+}
+
+TEST(Tasks, LanguageModelingWantsAVocabularyAndItsOwnModel) {
+  EXPECT_THAT(errors_of("language-modeling", {{"epochs", "1"}}),
+              HasSubstr("HyperParameters.vocabulary_size: is required"));
+  EXPECT_THAT(errors_of("language-modeling",
+                        {{"vocabulary_size", "9"}, {"gpt_width", "10"}, {"gpt_heads", "4"}}),
+              HasSubstr("HyperParameters.gpt_width: must be a multiple of gpt_heads, 4, not 10"));
+  EXPECT_THAT(
+      errors_of("language-modeling", {{"vocabulary_size", "9"}, {"model", "s3://bucket/net.pt"}}),
+      HasSubstr("HyperParameters.model: must be gpt for the task language-modeling"));
+  EXPECT_THAT(errors_of("language-modeling", {{"vocabulary_size", "9"}, {"target_columns", "0"}}),
+              HasSubstr("HyperParameters.target_columns: is of the task regression"));
+  EXPECT_EQ(errors_of("language-modeling", {{"vocabulary_size", "9"}}), "");
 }
 
 INSTANTIATE_TEST_SUITE_P(

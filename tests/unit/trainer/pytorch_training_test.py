@@ -97,8 +97,11 @@ class TrainingTest(unittest.TestCase):
         self.net = perceptron()
         self.batches = [(torch.randn(BATCH, 1, 6, 6), torch.randint(CLASSES, (BATCH,))) for _ in range(STEPS)]
 
-    def probe(self, model="multilayer_perceptron:16,8", **hyperparameters):
-        safetensors.torch.save_model(self.net, str(self.folder / "weights.safetensors"))
+    def probe(self, model="multilayer_perceptron:16,8", weights=None, **hyperparameters):
+        if weights:  # a file of its own
+            (self.folder / weights).rename(self.folder / "weights.safetensors")
+        else:
+            safetensors.torch.save_model(self.net, str(self.folder / "weights.safetensors"))
         tensors = {f"inputs.{i}": inputs for i, (inputs, _) in enumerate(self.batches)}
         tensors |= {f"targets.{i}": targets for i, (_, targets) in enumerate(self.batches)}
         safetensors.torch.save_file(tensors, self.folder / "batches.safetensors")
