@@ -29,7 +29,7 @@ ImageDecoder make_decoder() {
   return ImageDecoder(transform, kMaxPixels);
 }
 
-class Sum : public Predictor {
+class Mean : public Predictor {
  public:
   const std::vector<std::int64_t>& input_shape() const override { return shape_; }
   std::size_t outputs() const override { return 1; }
@@ -41,7 +41,9 @@ class Sum : public Predictor {
     const std::size_t each = inputs.size() / samples;
     for (std::size_t i = 0; i < samples; ++i) {
       const auto one = inputs.subspan(i * each, each);
-      outputs[i] = std::accumulate(one.begin(), one.end(), 0.0F) / static_cast<float>(each);
+      // In double: the mean of what is finite is finite.
+      outputs[i] = static_cast<float>(std::accumulate(one.begin(), one.end(), 0.0) /
+                                      static_cast<double>(each));
     }
   }
 
@@ -94,7 +96,7 @@ struct Victim::Impl {
 };
 
 Victim::Victim() : impl_(std::make_unique<Impl>()) {
-  impl_->service.use(std::make_shared<Sum>());
+  impl_->service.use(std::make_shared<Mean>());
 }
 Victim::~Victim() = default;
 std::uint16_t Victim::port() const {

@@ -127,7 +127,7 @@ class ImageDecoderTest : public testing::Test {
   }
   static void TearDownTestSuite() { fs::remove_all(folder_); }
 
-  static inline fs::path folder_;
+  static inline fs::path folder_;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 };
 
 TEST_F(ImageDecoderTest, EvaluationEqualsPil) {
@@ -204,9 +204,10 @@ TEST_F(ImageDecoderTest, APartOfAJpegEqualsThatPartOfTheWhole) {
         const Pixels pixels = image.read(3, denominator, part);
         ASSERT_LE(pixels.left, part.left);
         ASSERT_GE(pixels.left + pixels.width, part.right);
+        const std::ptrdiff_t left = part.left, right = part.right;
         for (int y = part.top; y < part.bottom; ++y) {
-          ASSERT_TRUE(std::equal(whole.row(y) + part.left * 3, whole.row(y) + part.right * 3,
-                                 pixels.row(y - pixels.top) + (part.left - pixels.left) * 3))
+          ASSERT_TRUE(std::equal(whole.row(y) + left * 3, whole.row(y) + right * 3,
+                                 pixels.row(y - pixels.top) + (left - pixels.left) * 3))
               << "row " << y;
         }
       }
@@ -222,7 +223,7 @@ TEST_F(ImageDecoderTest, NormalisesEachChannelByItsOwnNumbers) {
   transform.std = {0.5, 0.25, 2.0};
   const auto normalised = decoded(*make_image_decoder(transform), bytes);
   for (std::size_t i = 0; i < raw.size(); ++i) {
-    const std::size_t c = i / (64 * 64);
+    const std::size_t c = i / (std::size_t{64} * 64);
     ASSERT_NEAR(normalised[i], (raw[i] / 255 - transform.mean[c]) / transform.std[c], 1e-5);
   }
 }
