@@ -332,7 +332,7 @@ std::string Coordinator::end_reason(const JobPtr& job, std::optional<int> lost) 
 void Coordinator::end_attempt(const JobPtr& job) {
   const std::optional<int> lost = first_pending_loss(job->state());
   AttemptEnded event{job->state().attempt, lost, end_reason(job, lost),
-                     std::exchange(job->unbegun, false)};
+                     std::exchange(job->unbegun, false), job->host_trouble};
   tell_rest(job);
   if (job->attempt) retired_.push_back(std::exchange(job->attempt, nullptr));
   retire(job->preparing);

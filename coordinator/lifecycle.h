@@ -158,6 +158,9 @@ struct AttemptEnded {
   /// No rank was started, for a host did not answer, or a scheduler took the hosts back: costs none
   /// of retries_left.
   bool unbegun = false;
+  /// What befell its hosts, which is the cause also where all ranks say that they were told to
+  /// stop. May be empty; `reason` begins with it.
+  std::string hosts = {};
 };
 /// A new coordinator process found the job in its store.
 struct CoordinatorRestarted {

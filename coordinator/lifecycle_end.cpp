@@ -36,7 +36,7 @@ void LifecycleStep::settle(const AttemptEnded& event) {
   }
   if (state_.stop != StopReason::kNone) return finish_stopped(killed);
   if (outcome == v1::FinishRequest::STOPPED && all_done(state_)) {
-    std::string reason = state_.interruption;
+    std::string reason = event.hosts.empty() ? state_.interruption : event.hosts;
     if (reason.empty()) {
       reason = event.unbegun ? reason_of(event)
                              : "The ranks were told to stop by another than the coordinator.";

@@ -24,6 +24,10 @@ MpiRuntime::MpiRuntime() {
   // to choose differently and to wait for each other for good. Ours know the hosts themselves.
   ::setenv("OMPI_MCA_coll", "^han", /*overwrite=*/0);
   send_messages_eagerly();
+  // Ranks learn each other's addresses while all of them live. Open MPI otherwise asks for one when
+  // first it has something for that rank, which may be the news of its own death: then nobody
+  // answers, and whoever asked hangs for good (PMIx_Get below mca_btl_tcp_add_procs).
+  ::setenv("OMPI_MCA_mpi_add_procs_cutoff", "1000000", /*overwrite=*/1);
   int provided = MPI_THREAD_SINGLE;
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS) {
     throw Error(ErrorCode::kFailedPrecondition,

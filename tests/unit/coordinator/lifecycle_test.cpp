@@ -482,6 +482,15 @@ TEST(Lifecycle, AnAttemptWhoseHostsASchedulerTookBackCostsNoRetryThoughItsRanksS
   EXPECT_EQ(story.state().transitions.back().message, "Slurm took the nodes back");
 }
 
+TEST(Lifecycle, WhatBefellTheHostsIsToldThoughTheRanksSavedAndSaidThatTheyWereToldToStop) {
+  Story story(2, 1);
+  story.running().then(InterruptionNoticed{1, "SIGTERM"}).all_finish(Finish::STOPPED, "s3://b/m");
+  story.then(AttemptEnded{1, {}, "a node failed; …", /*unbegun=*/false, "a node failed"});
+  EXPECT_EQ(story.state().secondary, Secondary::Interrupted);
+  EXPECT_EQ(story.state().transitions.back().message, "SIGTERM; then a node failed");
+  EXPECT_EQ(story.state().retries_left, 0);
+}
+
 TEST(Lifecycle, ASchedulerBesideMushersSaysWhatAJobWaitsFor) {
   Story story(2, 1);
   story.then(WaitingExplained{"Slurm's job 12 waits: Priority"});
