@@ -50,9 +50,9 @@ class Job(test_hosts.Hosts):
         begin = time.monotonic()
         self.submit(name, workers=4, epochs=100_000, virtual_workers=8)
         command = list(map(str, self.command(("watch", name))))
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               env=self.environment) as watch:
-            seconds = next((time.monotonic() - begin for line in watch.stderr if re.match(r"epoch \d+ of \d+, step [1-9]", line)),
+            seconds = next((time.monotonic() - begin for line in watch.stdout if re.search(r"epoch \d+ of \d+, step [1-9]", line)),
                            None)
             watch.terminate()
         self.musher("stop", name, code=0)
