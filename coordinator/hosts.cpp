@@ -10,6 +10,7 @@
 #include "coordinator/host_agent.h"
 #include "launch/command.h"
 #include "launch/mpirun.h"
+#include "launch/shell.h"
 #include "rpc/tls.h"
 
 namespace musher {
@@ -26,16 +27,6 @@ std::string last_line(const std::string& text) {
   return text.substr(begin + 1, end - begin);
 }
 
-/// For the shell that sshd starts.
-std::string quoted(const std::string& word) {
-  std::string text = "'";
-  for (const char c : word) {
-    if (c == '\'') text += "'\\'";
-    text += c;
-  }
-  return text + "'";
-}
-
 HostAnswer ask_host(const HostAccess& access, const std::string& host, const json& request,
                     Deadline deadline) {
   HostAnswer answer{host, {}, ""};
@@ -45,7 +36,7 @@ HostAnswer ask_host(const HostAccess& access, const std::string& host, const jso
       return answer;
     }
     std::vector<std::string> words = ssh_words(access.ssh);
-    words.insert(words.end(), {"--", host, quoted(access.musher), "hosts", "agent"});
+    words.insert(words.end(), {"--", host, quoted_for_shell(access.musher), "hosts", "agent"});
     const CommandResult result = run_command(words, request.dump(), deadline);
     if (result.timed_out) {
       answer.error = "does not answer in time";

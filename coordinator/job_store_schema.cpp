@@ -210,7 +210,6 @@ CREATE INDEX jobs_status_created ON jobs (status, created, id, name, training_en
 // Each takes the schema one version further.
 constexpr const char* kVersions[] = {kVersion1, kVersion2, kVersion3, kVersion4,
                                      kVersion5, kVersion6, kVersion7};
-constexpr int kSchemaVersion = std::size(kVersions);
 
 std::filesystem::path made(const std::filesystem::path& folder) {
   std::error_code problem;
@@ -259,22 +258,7 @@ FolderLock::~FolderLock() {
 
 JobStore::Impl::Impl(const std::filesystem::path& folder)
     : lock(folder), database(folder / "jobs.sqlite") {
-  sqlite::Transaction transaction(database);
-  const int version = [&] {  // a statement that is not over yet would hold the tables
-    sqlite::Statement statement = database.prepare("PRAGMA user_version");
-    return statement.step() ? statement.small() : 0;
-  }();
-  if (version > kSchemaVersion) {
-    throw Error(
-        ErrorCode::kFailedPrecondition,
-        fmt::format("{} was written by a newer Musher (schema {}, known is {}): start that one",
-                    database.file(), version, kSchemaVersion));
-  }
-  if (version < kSchemaVersion) {
-    for (int next = version; next < kSchemaVersion; ++next) database.execute(kVersions[next]);
-    database.execute(fmt::format("PRAGMA user_version={}", kSchemaVersion));
-  }
-  transaction.commit();
+  sqlite::bring_up_to_date(database, kVersions);
 }
 
 }  // namespace musher

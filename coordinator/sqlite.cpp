@@ -186,4 +186,26 @@ void Transaction::commit() {
   open_ = false;
 }
 
+void bring_up_to_date(Database& database, std::span<const char* const> versions) {
+  Transaction transaction(database);
+  const int newest = static_cast<int>(versions.size());
+  const int version = [&] {  // a statement that is not over yet would hold the tables
+    Statement statement = database.prepare("PRAGMA user_version");
+    return statement.step() ? statement.small() : 0;
+  }();
+  if (version > newest) {
+    throw Error(
+        ErrorCode::kFailedPrecondition,
+        fmt::format("{} was written by a newer Musher (schema {}, known is {}): start that one",
+                    database.file(), version, newest));
+  }
+  if (version < newest) {
+    for (const char* sql : versions.subspan(static_cast<std::size_t>(version))) {
+      database.execute(sql);
+    }
+    database.execute(fmt::format("PRAGMA user_version={}", newest));
+  }
+  transaction.commit();
+}
+
 }  // namespace musher::sqlite

@@ -4,13 +4,14 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
 struct sqlite3;
 struct sqlite3_stmt;
 
-/// SQLite in the few verbs that the job store uses. Failures are `Error` with the file's name. One
+/// SQLite in the few verbs that the stores use. Failures are `Error` with the file's name. One
 /// thread at a time.
 namespace musher::sqlite {
 
@@ -92,5 +93,9 @@ class Transaction {
   Database& database_;
   bool open_ = true;
 };
+
+/// Brings the tables to the newest of `versions`: SQL, each of which makes the next version of the
+/// one before, from an empty file on. Throws kFailedPrecondition where they are newer still.
+void bring_up_to_date(Database& database, std::span<const char* const> versions);
 
 }  // namespace musher::sqlite

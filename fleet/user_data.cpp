@@ -6,6 +6,8 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include "launch/shell.h"
+
 namespace musher {
 
 namespace {
@@ -15,12 +17,6 @@ using nlohmann::json;
 constexpr const char* kScript = "/usr/local/sbin/musher-host";
 constexpr const char* kService = "/etc/systemd/system/musher-budget.service";
 constexpr const char* kTimer = "/etc/systemd/system/musher-budget.timer";
-
-std::string quoted(const std::string& word) {
-  std::string text = "'";
-  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
-}
 
 /// Survives a reboot. The instance is terminated when it shuts down, as the launch template says.
 std::string timer_text(FleetTime until) {
@@ -48,8 +44,9 @@ aws --region "$region" s3 cp --only-show-errors "$software" - | tar -xz -C "$roo
 std::string host_script(const FleetSettings& settings, const std::string& region) {
   std::string text = "#!/bin/bash\n# Made by `musher fleet up`: makes this instance a host.\n";
   text += "set -euo pipefail\nexport DEBIAN_FRONTEND=noninteractive HOME=/root\n";
-  text += fmt::format("root={}\ncache={}\nsoftware={}\nregion={}\n", quoted(settings.root),
-                      quoted(settings.cache), quoted(settings.software), quoted(region));
+  text += fmt::format("root={}\ncache={}\nsoftware={}\nregion={}\n",
+                      quoted_for_shell(settings.root), quoted_for_shell(settings.cache),
+                      quoted_for_shell(settings.software), quoted_for_shell(region));
   text += R"(console=$1
 keys=${2:-/etc/ssh}
 say() { printf '\nmusher-fleet: %s\n' "$*" >>"$console"; }

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "common/error.h"
+#include "launch/shell.h"
 
 namespace musher {
 
@@ -44,16 +45,6 @@ bool is_gpus(std::string_view text) {
 
 std::string program(const SlurmOptions& options, const char* name) {
   return options.commands + "/" + name;
-}
-
-/// In single quotes, as sh reads it.
-std::string quoted(const std::string& word) {
-  std::string text = "'";
-  for (const char c : word) {
-    if (c == '\'') text += "'\\'";
-    text += c;
-  }
-  return text + "'";
 }
 
 /// `[days-][[hours:]minutes:]seconds`, as squeue writes a time; absent for its other words.
@@ -142,7 +133,8 @@ std::vector<std::string> sbatch_argv(const SlurmOptions& options, const SlurmReq
 }
 
 std::string batch_script(const std::string& musher, const std::string& folder) {
-  return "#!/bin/sh\nexec " + quoted(musher) + " slurm run " + quoted(folder) + "\n";
+  return "#!/bin/sh\nexec " + quoted_for_shell(musher) + " slurm run " + quoted_for_shell(folder) +
+         "\n";
 }
 
 std::optional<std::int64_t> parse_sbatch(const std::string& output) {

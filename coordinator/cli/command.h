@@ -27,6 +27,8 @@ struct Command {
 
 extern const Command kCerts;
 extern const Command kAccess;
+extern const Command kEndpoint;
+extern const Command kFunction;
 extern const Command kFleet;
 extern const Command kHosts;
 extern const Command kTrain;

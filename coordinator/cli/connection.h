@@ -23,14 +23,16 @@ class Connection {
 
   v1::Jobs::Stub& stub() { return *stub_; }
 
-  /// One call that answers at once, e.g. `call(&v1::Jobs::Stub::StopTrainingJob, request)`.
-  template <typename Request, typename Reply>
-  Reply call(grpc::Status (v1::Jobs::Stub::*method)(grpc::ClientContext*, const Request&, Reply*),
+  /// One call of any service that answers at once, e.g.
+  /// `call(&v1::Jobs::Stub::StopTrainingJob, request)`.
+  template <typename Stub, typename Request, typename Reply>
+  Reply call(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Reply*),
              const Request& request) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+    Stub stub(channel_);
     Reply reply;
-    check((*stub_.*method)(&context, request, &reply));
+    check((stub.*method)(&context, request, &reply));
     return reply;
   }
 

@@ -1,7 +1,5 @@
 // musher endpoint
 
-#include "coordinator/cli/endpoint.h"
-
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -11,9 +9,11 @@
 #include <fmt/format.h>
 #include <google/protobuf/util/time_util.h>
 
+#include "coordinator/cli/command.h"
+#include "coordinator/cli/connection.h"
 #include "coordinator/cli/endpoint_options.h"
-#include "coordinator/cli/endpoints_connection.h"
 #include "coordinator/endpoints/http_client.h"
+#include "endpoints.grpc.pb.h"
 #include "job/request.h"
 
 namespace musher::cli {
@@ -35,14 +35,18 @@ struct Given {
   EndpointChoices choices;
 };
 
-using Client = EndpointsConnection;
-
 std::string time_text(google::protobuf::Timestamp time) {
   time.set_nanos(0);
   return google::protobuf::util::TimeUtil::ToString(time);
 }
 
-v1::DescribeScalingActivitiesResponse activities_of(Client& client, const std::string& name,
+v1::DescribeEndpointResponse describe(Connection& client, const std::string& name) {
+  v1::DescribeEndpointRequest request;
+  request.set_endpoint_name(name);
+  return client.call(&Stub::DescribeEndpoint, request);
+}
+
+v1::DescribeScalingActivitiesResponse activities_of(Connection& client, const std::string& name,
                                                     int most) {
   v1::DescribeScalingActivitiesRequest request;
   request.set_endpoint_name(name);
@@ -68,10 +72,10 @@ void print_activities(const v1::DescribeScalingActivitiesResponse& response) {
 }
 
 /// Until it is settled; whether all is well. Says what is not.
-bool wait_settled(Client& client, const std::string& name) {
+bool wait_settled(Connection& client, const std::string& name) {
   using Status = v1::EndpointStatus;
   while (true) {
-    const auto endpoint = client.describe(name);
+    const auto endpoint = describe(client, name);
     const auto status = endpoint.endpoint_status();
     if (status == Status::InService && endpoint.failure_reason().empty()) return true;
     if (status != Status::Creating && status != Status::Updating) {
@@ -83,7 +87,7 @@ bool wait_settled(Client& client, const std::string& name) {
   }
 }
 
-int create(Client& client, const Given& given) {
+int create(Connection& client, const Given& given) {
   v1::CreateEndpointRequest request;
   request.set_endpoint_name(given.name);
   *request.mutable_settings() = given.choices.settings();
@@ -92,7 +96,7 @@ int create(Client& client, const Given& given) {
   return !given.wait || wait_settled(client, given.name) ? kOk : kFailed;
 }
 
-int update(Client& client, const Given& given) {
+int update(Connection& client, const Given& given) {
   v1::UpdateEndpointRequest request;
   request.set_endpoint_name(given.name);
   *request.mutable_settings() = given.choices.settings();
@@ -100,13 +104,13 @@ int update(Client& client, const Given& given) {
   return !given.wait || wait_settled(client, given.name) ? kOk : kFailed;
 }
 
-int remove(Client& client, const Given& given) {
+int remove(Connection& client, const Given& given) {
   v1::DeleteEndpointRequest request;
   request.set_endpoint_name(given.name);
   client.call(&Stub::DeleteEndpoint, request);
   while (given.wait) {
     try {
-      client.describe(given.name);
+      describe(client, given.name);
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kNotFound) break;
       throw;
@@ -116,7 +120,7 @@ int remove(Client& client, const Given& given) {
   return kOk;
 }
 
-int list(Client& client, const Given& given) {
+int list(Connection& client, const Given& given) {
   const auto all = client.call(&Stub::ListEndpoints, v1::ListEndpointsRequest());
   if (given.json) {
     print_json(all, "Endpoints");
@@ -137,8 +141,8 @@ int list(Client& client, const Given& given) {
   return kOk;
 }
 
-int status(Client& client, const Given& given) {
-  const auto endpoint = client.describe(given.name);
+int status(Connection& client, const Given& given) {
+  const auto endpoint = describe(client, given.name);
   if (given.json) {
     print_json(endpoint, "Instances");
     return kOk;
@@ -166,7 +170,7 @@ int status(Client& client, const Given& given) {
   return kOk;
 }
 
-int activities(Client& client, const Given& given) {
+int activities(Connection& client, const Given& given) {
   const auto found = activities_of(client, given.name, given.most);
   if (given.json) {
     print_json(found, "ScalingActivities");
@@ -202,8 +206,8 @@ std::string variable(const char* name) {
   return value;
 }
 
-int invoke(Client& client, const Given& given) {
-  const auto endpoint = client.describe(given.name);
+int invoke(Connection& client, const Given& given) {
+  const auto endpoint = describe(client, given.name);
   HttpCall call;
   call.url = endpoint.url() + "/invocations";
   call.post = true;
@@ -249,7 +253,7 @@ int run(const Command& command, const std::vector<std::string>& words) {
               "of list, status, activities: all of it, with SageMaker's names");
   options.add_coordinator(&address);
   if (!options.parse(words)) return kOk;
-  using Verb = int (*)(Client&, const Given&);
+  using Verb = int (*)(Connection&, const Given&);
   const std::vector<std::pair<std::string, Verb>> verbs = {
       {"create", create}, {"update", update},         {"list", list},    {"status", status},
       {"delete", remove}, {"activities", activities}, {"invoke", invoke}};
@@ -262,7 +266,7 @@ int run(const Command& command, const std::vector<std::string>& words) {
       throw Error(ErrorCode::kInvalidArgument,
                   std::string(missing) + " is missing; see musher endpoint --help");
     }
-    Client client(address);
+    Connection client(address);
     return act(client, given);
   }
   throw Error(

@@ -1,12 +1,11 @@
 // musher function
 
-#include "coordinator/cli/function.h"
-
 #include <algorithm>
 
 #include <fmt/format.h>
 
 #include "common/log.h"
+#include "coordinator/cli/command.h"
 #include "coordinator/cli/daemon_options.h"
 #include "coordinator/server.h"
 #include "rpc/tls.h"

@@ -6,8 +6,6 @@
 #include <signal.h>
 
 #include "coordinator/cli/command.h"
-#include "coordinator/cli/endpoint.h"
-#include "coordinator/cli/function.h"
 
 namespace {
 

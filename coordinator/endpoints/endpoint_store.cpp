@@ -10,9 +10,8 @@ namespace {
 
 using Lock = std::lock_guard<std::mutex>;
 
-constexpr int kSchemaVersion = 1;
 // Messages are JSON, so that a person can read the file with sqlite3.
-constexpr const char* kSchema = R"sql(
+constexpr const char* kVersions[] = {R"sql(
 CREATE TABLE endpoints (
   name TEXT PRIMARY KEY COLLATE NOCASE,
   record TEXT NOT NULL
@@ -23,7 +22,7 @@ CREATE TABLE activities (
   activity TEXT NOT NULL
 );
 CREATE INDEX activities_endpoint ON activities (endpoint, id);
-)sql";
+)sql"};
 
 std::string to_text(const google::protobuf::Message& message) {
   std::string text;
@@ -51,20 +50,7 @@ Message from_text(const sqlite::Database& database, const std::string& text) {
 }  // namespace
 
 EndpointStore::EndpointStore(const std::filesystem::path& file) : database_(file) {
-  sqlite::Transaction transaction(database_);
-  const int version = [&] {  // a statement that is not over yet would hold the tables
-    sqlite::Statement statement = database_.prepare("PRAGMA user_version");
-    return statement.step() ? statement.small() : 0;
-  }();
-  if (version > kSchemaVersion) {
-    throw Error(
-        ErrorCode::kFailedPrecondition,
-        fmt::format("{} was written by a newer Musher (schema {}, known is {}): start that one",
-                    database_.file(), version, kSchemaVersion));
-  }
-  if (version == 0) database_.execute(kSchema);
-  database_.execute(fmt::format("PRAGMA user_version={}", kSchemaVersion));
-  transaction.commit();
+  sqlite::bring_up_to_date(database_, kVersions);
 }
 
 std::vector<v1::EndpointRecord> EndpointStore::all() {
