@@ -301,31 +301,24 @@ void Coordinator::watch_slurm_limit(const JobPtr& job, const SlurmJob& found) {
   job->attempt->ask_to_stop();
 }
 
-/// What the ranks have said so far is all that they say.
+/// What the ranks have said so far is all that they say. What befell the nodes is the cause also
+/// where the coordinator has ended the attempt since: it may have seen only the ranks' deaths.
 void Coordinator::end_in_slurm(const JobPtr& job, const SlurmJob& found) {
   const auto processes = job->slurm->processes;
-  if (!job->killed) {
-    switch (end_of(found.state)) {
-      case SlurmEnd::kBatchEnded:
-        break;
-      case SlurmEnd::kCancelled:
-        apply(job, StopRequested{StopReason::kRequested,
-                                 called(found.id) + " was cancelled, and not by Musher."});
-        break;
-      case SlurmEnd::kTimeLimit:
-        apply(job, StopRequested{StopReason::kMaxRuntime,
-                                 called(found.id) + " came to its time limit."});
-        break;
-      case SlurmEnd::kTaken:
-        job->unbegun = true;
-        job->host_trouble =
-            fmt::format("Slurm took the nodes of its job {} back: {}", found.id, found.state);
-        break;
-      case SlurmEnd::kFailed:
-        job->host_trouble =
-            fmt::format("{} on {} ended as {}", called(found.id), found.nodes, found.state);
-        break;
-    }
+  const SlurmEnd end = end_of(found.state);
+  if (end == SlurmEnd::kTaken) {
+    job->unbegun = true;
+    job->host_trouble =
+        fmt::format("Slurm took the nodes of its job {} back: {}", found.id, found.state);
+  } else if (end == SlurmEnd::kFailed) {
+    job->host_trouble =
+        fmt::format("{} on {} ended as {}", called(found.id), found.nodes, found.state);
+  } else if (end == SlurmEnd::kCancelled && !job->killed) {
+    apply(job, StopRequested{StopReason::kRequested,
+                             called(found.id) + " was cancelled, and not by Musher."});
+  } else if (end == SlurmEnd::kTimeLimit && !job->killed) {
+    apply(job,
+          StopRequested{StopReason::kMaxRuntime, called(found.id) + " came to its time limit."});
   }
   processes->over();
 }
