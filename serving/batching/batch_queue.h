@@ -28,6 +28,7 @@ class BatchQueue {
   std::optional<Ticket> push(Item&& item, Time now, Time deadline) {
     if (waiting_.size() >= options_.max_queued) return std::nullopt;
     waiting_.push_back({++last_ticket_, std::move(item), now, deadline});
+    no_expiry_before_ = std::min(no_expiry_before_, deadline);
     return last_ticket_;
   }
 
@@ -44,11 +45,13 @@ class BatchQueue {
   /// Those whose deadline has passed, which nobody waits for any more.
   std::vector<Item> take_expired(Time now) {
     std::vector<Item> expired;
+    if (now < no_expiry_before_) return expired;  // asked for with each batch, and rarely true
     std::erase_if(waiting_, [&](Waiting& waiting) {
       if (waiting.deadline > now) return false;
       expired.push_back(std::move(waiting.item));
       return true;
     });
+    no_expiry_before_ = next_expiry().value_or(Time::max());
     return expired;
   }
 
@@ -64,6 +67,9 @@ class BatchQueue {
     }
     return batch;
   }
+
+  /// Whether take_batch() would give something.
+  bool has_batch(Time now) const { return due(now) > 0; }
 
   /// When take_batch() will give something if nothing more comes.
   std::optional<Time> next_batch() const {
@@ -104,6 +110,7 @@ class BatchQueue {
   BatchingOptions options_;
   std::deque<Waiting> waiting_;
   Ticket last_ticket_ = 0;
+  Time no_expiry_before_ = Time::max();  ///< no deadline is earlier; some may be later
 };
 
 }  // namespace musher

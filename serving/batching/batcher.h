@@ -39,12 +39,23 @@ class Batcher {
 
   /// Empty where the queue is full or closed: then `item` is untouched.
   std::optional<Ticket> submit(Item&& item, Time deadline) {
+    bool wake_instance = false;
+    bool wake_watch = false;
     std::optional<Ticket> ticket;
     {
       const std::lock_guard lock(mutex_);
-      if (!closed_) ticket = queue_.push(std::move(item), Clock::now(), deadline);
+      if (closed_) return ticket;
+      const Time now = Clock::now();
+      const bool first = queue_.size() == 0;
+      ticket = queue_.push(std::move(item), now, deadline);
+      if (!ticket) return ticket;
+      // At a high rate a thread that is woken for nothing costs more than all else here. The first
+      // request needs somebody who waits out its delay; those after it only a batch that is due.
+      wake_instance = idle_ > 0 && (first || queue_.has_batch(now));
+      wake_watch = deadline < watched_until_;
     }
-    changed_.notify_all();
+    if (wake_instance) work_.notify_one();
+    if (wake_watch) watch_.notify_one();
     return ticket;
   }
 
@@ -65,7 +76,8 @@ class Batcher {
       const std::lock_guard lock(mutex_);
       closed_ = true;
     }
-    changed_.notify_all();
+    work_.notify_all();
+    watch_.notify_one();
     for (Thread& thread : threads_) {
       if (thread.joinable()) thread.join();
     }
@@ -77,14 +89,18 @@ class Batcher {
   void run_batches(std::size_t instance) {
     std::unique_lock lock(mutex_);
     while (true) {
-      std::vector<Item> expired = queue_.take_expired(Clock::now());
-      std::vector<Item> batch = queue_.take_batch(Clock::now(), /*hurry=*/closed_);
+      const Time now = Clock::now();
+      std::vector<Item> expired = queue_.take_expired(now);
+      std::vector<Item> batch = queue_.take_batch(now, /*hurry=*/closed_);
       if (batch.empty() && expired.empty()) {
         if (closed_) return;
-        wait(lock, queue_.next_batch());
+        ++idle_;
+        wait(work_, lock, queue_.next_batch());
+        --idle_;
         continue;
       }
-      if (closed_) changed_.notify_all();  // watch_deadlines() ends with the last that waits
+      if (idle_ > 0 && queue_.size() > 0) work_.notify_one();  // for what is left
+      if (closed_) watch_.notify_one();  // watch_deadlines() ends with the last that waits
       lock.unlock();
       send_away(std::move(expired));
       if (!batch.empty()) run_(instance, std::move(batch));
@@ -97,13 +113,15 @@ class Batcher {
     while (!closed_ || queue_.size() > 0) {
       std::vector<Item> expired = queue_.take_expired(Clock::now());
       if (expired.empty()) {
-        wait(lock, queue_.next_expiry());
+        // Most requests have gone by then: it looks again, and waits for those that are there.
+        const std::optional<Time> next = queue_.next_expiry();
+        watched_until_ = next.value_or(Time::max());
+        wait(watch_, lock, next);
         continue;
       }
       lock.unlock();
       send_away(std::move(expired));
       lock.lock();
-      changed_.notify_all();
     }
   }
 
@@ -111,17 +129,21 @@ class Batcher {
     for (Item& item : expired) expired_(std::move(item));
   }
 
-  void wait(std::unique_lock<std::mutex>& lock, std::optional<Time> until) {
+  static void wait(std::condition_variable& changed, std::unique_lock<std::mutex>& lock,
+                   std::optional<Time> until) {
     if (until) {
-      changed_.wait_until(lock, *until);
+      changed.wait_until(lock, *until);
     } else {
-      changed_.wait(lock);
+      changed.wait(lock);
     }
   }
 
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  std::condition_variable work_;   ///< there may be a batch for an instance that is idle
+  std::condition_variable watch_;  ///< there is a deadline earlier than watched_until_
   BatchQueue<Item> queue_;
+  std::size_t idle_ = 0;              ///< instances that wait for work
+  Time watched_until_ = Time::max();  ///< when watch_deadlines() looks again by itself
   bool closed_ = false;
   Run run_;
   Expired expired_;

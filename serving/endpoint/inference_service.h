@@ -68,6 +68,7 @@ class InferenceService {
   std::shared_ptr<Predictor> predictor() const;
   void ping(Exchange& exchange) const;
   void invoke(HttpRequest request, std::shared_ptr<Exchange> outer);
+  void attempt(Invocation invocation, void (InferenceService::*work)(Invocation));
   void add(WorkPool& pool, Invocation invocation, void (InferenceService::*work)(Invocation));
   void decode(Invocation invocation);
   void fetch(Invocation invocation);

@@ -1,7 +1,6 @@
 #include "serving/http/connection.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
 #include <boost/asio/buffer.hpp>
@@ -13,7 +12,6 @@
 #include <boost/beast/http/rfc7230.hpp>
 #include <boost/beast/http/write.hpp>
 #include <fmt/format.h>
-#include <sys/socket.h>
 
 #include "common/random.h"
 
@@ -25,6 +23,8 @@ namespace http = boost::beast::http;
 
 constexpr std::chrono::milliseconds kLinger{2'000};
 constexpr std::uint64_t kLingerBytes = 64 << 20;
+/// Bytes to begin with: a whole small request, and thousands of idle connections cost little.
+constexpr std::size_t kFirstRead = 2 << 10;
 
 /// What a caller may give as an id: it goes to logs and headers as it is.
 bool is_request_id(std::string_view id) {
@@ -83,6 +83,23 @@ bool HttpConnection::has_request() {
 
 // --- reading ----------------------------------------------------------------------------------
 
+/// Reads what comes next, whatever the connection is at: one read serves while a request is
+/// handled, where it tells that the client has gone, and the pause after it.
+void HttpConnection::watch() {
+  if (watching_ || buffer_.size() > 0) return;  // the next request is there, and waits its turn
+  if (buffer_.capacity() > kFirstRead) buffer_ = {};  // of a large request
+  watching_ = true;
+  socket_.async_read_some(buffer_.prepare(kFirstRead), then(&HttpConnection::on_watched));
+}
+
+void HttpConnection::on_watched(ErrorCode error, std::size_t bytes) {
+  watching_ = false;
+  if (state_ == State::kLingering) return on_lingered(error, bytes);
+  buffer_.commit(bytes);
+  if (state_ == State::kIdle) return error ? close() : read_header();
+  if (error) client_gone();
+}
+
 void HttpConnection::wait_for_request() {
   parser_.reset();
   response_.reset();
@@ -91,16 +108,11 @@ void HttpConnection::wait_for_request() {
   state_ = State::kIdle;
   if (shared_.draining && !has_request()) return close();
   if (buffer_.size() > 0) return read_header();
-  buffer_ = {};  // thousands of idle connections should cost little
   arm(shared_.options.idle_timeout);
-  socket_.async_wait(Socket::wait_read, then(&HttpConnection::on_readable));
+  watch();
 }
 
-void HttpConnection::on_readable(ErrorCode error) {
-  if (error || state_ != State::kIdle) return close();
-  read_header();
-}
-
+/// REQUIRES: some of it is in the buffer; mostly all of it.
 void HttpConnection::read_header() {
   state_ = State::kReading;
   began_ = std::chrono::steady_clock::now();
@@ -108,7 +120,16 @@ void HttpConnection::read_header() {
   parser_->header_limit(shared_.options.header_limit);
   parser_->body_limit(shared_.options.body_limit);
   arm(shared_.options.request_timeout);
+  const ErrorCode error = parse();
+  if (error != http::error::need_more) return on_header(error, 0);
   http::async_read_header(socket_, buffer_, *parser_, then(&HttpConnection::on_header));
+}
+
+/// What is in the buffer, without a turn of the event loop.
+HttpConnection::ErrorCode HttpConnection::parse() {
+  ErrorCode error;
+  buffer_.consume(parser_->put(buffer_.data(), error));
+  return error;
 }
 
 void HttpConnection::on_header(ErrorCode error, std::size_t) {
@@ -127,13 +148,17 @@ void HttpConnection::on_header(ErrorCode error, std::size_t) {
 
 void HttpConnection::read_body(ErrorCode error, std::size_t) {
   if (error || state_ != State::kReading) return close();
+  parser_->eager(true);
+  ErrorCode wrong;
+  if (!parser_->is_done() && buffer_.size() > 0) wrong = parse();
+  if (wrong == http::error::need_more) wrong = {};
+  if (wrong || parser_->is_done()) return on_request(wrong, 0);
   http::async_read(socket_, buffer_, *parser_, then(&HttpConnection::on_request));
 }
 
 void HttpConnection::on_request(ErrorCode error, std::size_t) {
   if (error || state_ != State::kReading) return on_read_error(error);
-  timer_.cancel();
-  ++arming_;
+  deadline_ = Time::max();  // whoever handles it has limits of its own
   handle();
 }
 
@@ -207,7 +232,7 @@ void HttpConnection::handle() {
                    });
       });
   exchange_ = exchange;
-  watch_for_close();
+  watch();
   try {
     shared_.handler(std::move(request), exchange);
   } catch (const std::exception& error) {
@@ -215,19 +240,12 @@ void HttpConnection::handle() {
   }
 }
 
-void HttpConnection::watch_for_close() {
-  socket_.async_wait(Socket::wait_read, then(&HttpConnection::on_readable_while_handling));
-}
-
 /// The end of the client's stream: it has gone, or sends nothing more but still reads. Which of the
-/// two can't be told, so the request is given up as if it had gone, and answered all the same.
-void HttpConnection::on_readable_while_handling(ErrorCode error) {
-  if (error || state_ != State::kHandling) return;
-  char byte = 0;
-  const ssize_t got = ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  if (got > 0) return;  // the next request, which waits its turn
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return watch_for_close();
+/// two can't be told, so a request that is being handled is given up as if it had gone, and
+/// answered all the same.
+void HttpConnection::client_gone() {
   keep_alive_ = false;
+  if (state_ != State::kHandling) return;
   if (const auto exchange = exchange_.lock()) exchange->cancel();
 }
 
@@ -235,8 +253,6 @@ void HttpConnection::on_readable_while_handling(ErrorCode error) {
 
 void HttpConnection::respond(HttpResponse response, std::uint64_t request) {
   if (state_ != State::kHandling || request != request_) return;
-  ErrorCode ignored;
-  socket_.cancel(ignored);  // watch_for_close()
   write(std::move(response));
 }
 
@@ -284,8 +300,9 @@ void HttpConnection::linger() {
   ErrorCode error;
   socket_.shutdown(Socket::shutdown_send, error);
   if (error) return close();
-  buffer_ = {};
   arm(kLinger);
+  if (watching_) return;  // it goes on as this
+  buffer_ = {};
   socket_.async_read_some(buffer_.prepare(16 << 10), then(&HttpConnection::on_lingered));
 }
 
@@ -310,15 +327,25 @@ void HttpConnection::close() {
 
 // --- limits -----------------------------------------------------------------------------------
 
+/// Until when what begins now may take. Each request sets some, and hardly one is ever reached: the
+/// timer itself is set anew only where it would come too late, and looks again when it comes too
+/// early.
 void HttpConnection::arm(std::chrono::milliseconds timeout) {
-  timer_.expires_after(timeout);
-  timer_.async_wait([self = shared_from_this(), arming = ++arming_](ErrorCode error) {
-    self->on_timer(arming, error);
-  });
+  deadline_ = std::chrono::steady_clock::now() + timeout;
+  if (deadline_ < timer_due_) set_timer();
 }
 
-void HttpConnection::on_timer(std::uint64_t arming, ErrorCode error) {
-  if (error || arming != arming_) return;
+void HttpConnection::set_timer() {
+  timer_due_ = deadline_;
+  timer_.expires_at(deadline_);  // which ends the wait before
+  timer_.async_wait([self = shared_from_this()](ErrorCode error) { self->on_timer(error); });
+}
+
+void HttpConnection::on_timer(ErrorCode error) {
+  if (error || state_ == State::kClosed) return;
+  timer_due_ = Time::max();
+  if (deadline_ == Time::max()) return;
+  if (std::chrono::steady_clock::now() < deadline_) return set_timer();
   if (state_ != State::kReading) return close();
   timed_out_ = true;  // on_read_error() answers
   ErrorCode ignored;

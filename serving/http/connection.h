@@ -27,8 +27,8 @@ struct HttpServerShared {
 };
 
 /// One connection: waits for a request, reads it, has it handled, writes the answer, and again.
-/// Everything but the public calls runs on its socket's strand. The server keeps it until it is
-/// closed.
+/// Everything but the public calls runs on its socket's executor, one at a time. The server keeps
+/// it until it is closed.
 class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
  public:
   using Socket = boost::asio::ip::tcp::socket;
@@ -47,14 +47,17 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
       boost::beast::http::request_parser<boost::beast::http::string_body, std::allocator<char>>;
   using Response = boost::beast::http::response<boost::beast::http::string_body>;
   using ErrorCode = boost::system::error_code;
+  using Time = std::chrono::steady_clock::time_point;
 
   template <typename Member>
   auto then(Member member);  ///< a completion handler that keeps this alive
 
   bool has_request();
+  void watch();
+  void on_watched(ErrorCode error, std::size_t bytes);
   void wait_for_request();
-  void on_readable(ErrorCode error);
   void read_header();
+  ErrorCode parse();
   void on_header(ErrorCode error, std::size_t);
   void read_body(ErrorCode error, std::size_t);
   void on_request(ErrorCode error, std::size_t);
@@ -62,8 +65,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   HttpRequest take_request();
   void name_request();
   void handle();
-  void watch_for_close();
-  void on_readable_while_handling(ErrorCode error);
+  void client_gone();
   void respond(HttpResponse response, std::uint64_t request);
   void refuse(int status, const char* code, const std::string& message);
   void write(HttpResponse response);
@@ -73,15 +75,18 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void close();
 
   void arm(std::chrono::milliseconds timeout);
-  void on_timer(std::uint64_t arming, ErrorCode error);
+  void set_timer();
+  void on_timer(ErrorCode error);
   bool reserve(std::uint64_t bytes);
   void release();
 
   Socket socket_;
   HttpServerShared& shared_;
   boost::asio::steady_timer timer_;
-  std::uint64_t arming_ = 0;  ///< tells a timer that was armed anew from one that had fired
+  Time deadline_ = Time::max();   ///< of what the connection is at
+  Time timer_due_ = Time::max();  ///< when timer_ next looks at that; max: it is not set
   boost::beast::flat_buffer buffer_;
+  bool watching_ = false;  ///< watch() has a read under way into buffer_, which is empty till then
   std::optional<Parser> parser_;
   std::optional<Response> response_;
   std::weak_ptr<Exchange> exchange_;
@@ -94,7 +99,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   std::uint64_t lingered_ = 0;  ///< bytes thrown away
   AccessRecord record_;
   std::string peer_;  ///< IP:PORT
-  std::chrono::steady_clock::time_point began_;
+  Time began_;
 };
 
 }  // namespace musher

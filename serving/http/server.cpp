@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/strand.hpp>
@@ -89,14 +90,20 @@ class HttpServer::Impl {
     if (!acceptor_.is_open() || accepting_) return;
     if (connections() >= shared_.options.max_connections) return;  // ended() goes on
     accepting_ = true;
-    acceptor_.async_accept(asio::make_strand(io_),
-                           [this](boost::system::error_code error, tcp::socket socket) {
-                             accepting_ = false;
-                             if (!acceptor_.is_open()) return;
-                             if (error) return accept_later();
-                             add(std::move(socket));
-                             accept();
-                           });
+    acceptor_.async_accept(executor(), [this](boost::system::error_code error, tcp::socket socket) {
+      accepting_ = false;
+      if (!acceptor_.is_open()) return;
+      if (error) return accept_later();
+      add(std::move(socket));
+      accept();
+    });
+  }
+
+  /// For all of one connection. Where one thread does everything, no strand need say that nothing
+  /// runs beside it.
+  asio::any_io_executor executor() {
+    if (shared_.options.threads == 1) return io_.get_executor();
+    return asio::make_strand(io_);
   }
 
   void accept_later() {

@@ -58,8 +58,10 @@ TEST(BatchQueue, AFullBatchDoesNotWaitAndTheRestDoes) {
 TEST(BatchQueue, APreferredSizeDoesNotWaitEither) {
   Queue queue = queue_of(16, 100, {4, 8});
   push(queue, 1, 3, 0);
+  EXPECT_FALSE(queue.has_batch(at(0)));
   EXPECT_EQ(queue.take_batch(at(0)), Ints{});
   push(queue, 4, 5, 0);
+  EXPECT_TRUE(queue.has_batch(at(0)));
   EXPECT_LE(queue.next_batch(), at(0));
   EXPECT_EQ(queue.take_batch(at(0)), (Ints{1, 2, 3, 4}));
   push(queue, 6, 15, 10);
@@ -108,6 +110,8 @@ TEST(BatchQueue, ARequestWhoseDeadlinePassedDoesNotRun) {
   EXPECT_EQ(queue.take_expired(at(79)), Ints{});
   EXPECT_EQ(queue.take_expired(at(90)), (Ints{2, 3}));
   EXPECT_EQ(queue.next_expiry(), at(200));
+  queue.push(4, at(0), at(150));  // after those that were sent away
+  EXPECT_EQ(queue.take_expired(at(150)), Ints{4});
   EXPECT_EQ(queue.take_batch(at(100)), Ints{1});
 }
 

@@ -97,6 +97,41 @@ TEST(Batcher, ADeadlineIsKeptWhileAllInstancesAreBusy) {
   EXPECT_EQ(busy.batches.size(), 1u);
 }
 
+TEST(Batcher, AnEarlierDeadlineThatComesLaterIsKept) {
+  Busy busy;
+  std::promise<int> expired;
+  Batcher<int> batcher(options_of(1, std::chrono::microseconds(0)), 1, busy.run(), [&](int item) {
+    if (item == 3) expired.set_value(item);
+  });
+  batcher.submit(1, kNever);
+  busy.began.get_future().wait_for(kLong);
+  batcher.submit(2, Clock::now() + std::chrono::hours(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));  // it may watch that one by now
+  batcher.submit(3, Clock::now() + std::chrono::milliseconds(20));
+  EXPECT_EQ(expired.get_future().wait_for(kLong), std::future_status::ready);
+  busy.go_on.set_value();
+}
+
+TEST(Batcher, WhatABatchLeavesAnIdleInstanceTakes) {
+  for (int round = 0; round < 50; ++round) {
+    std::mutex mutex;
+    std::condition_variable changed;
+    int ran = 0;
+    Batcher<int> batcher(
+        options_of(2, std::chrono::milliseconds(1)), 2,
+        [&](std::size_t, const std::vector<int>& batch) {
+          std::unique_lock lock(mutex);
+          ran += static_cast<int>(batch.size());
+          changed.notify_all();
+          // Whoever ran first is busy until the other has run too.
+          EXPECT_TRUE(changed.wait_for(lock, kLong, [&] { return ran == 3; }));
+        },
+        [](int) {});
+    for (int i = 0; i < 3; ++i) batcher.submit(int{i}, kNever);
+    batcher.close();
+  }
+}
+
 TEST(Batcher, ClosingEndsEveryThreadWhateverWaits) {
   for (int round = 0; round < 300; ++round) {
     std::atomic<int> ran = 0;

@@ -125,6 +125,16 @@ TEST_F(InferenceServiceTest, AnswersEveryTypeInEveryType) {
   }
 }
 
+TEST_F(InferenceServiceTest, NumbersAreDecodedAlikeHoweverManyBytesTheyTake) {
+  serve();
+  for (const std::size_t spaces : {0, 10'000}) {
+    EXPECT_EQ(invoke("application/json", "[3, 4" + std::string(spaces, ' ') + "]").get().body,
+              "[[7]]");
+    EXPECT_EQ(invoke("application/json", "[3, 4" + std::string(spaces, ' ') + ")").get().status,
+              400);
+  }
+}
+
 TEST_F(InferenceServiceTest, PingIsGoodOnceThereIsAModel) {
   service_.emplace(InferenceOptions{});
   EXPECT_EQ(send("GET", "/ping").get().status, 503);

@@ -157,6 +157,40 @@ TEST_F(HttpServerTest, ASlowClientIsAnswered408AndAnIdleOneClosed) {
   EXPECT_EQ(idle.read_to_end(), "");
 }
 
+TEST_F(HttpServerTest, ASlowSecondRequestIsAnswered408TooAndTheFirstMayTakeItsTime) {
+  HttpServerOptions options;
+  options.request_timeout = milliseconds(50);
+  serve(options);
+  RawClient client(server_->port());
+  client.send("GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
+  const auto held = next_held();
+  std::this_thread::sleep_for(milliseconds(150));  // what handles it has a limit of its own
+  answer(*held.second, held.first);
+  EXPECT_EQ(status_of(client.read_answer()), "200");
+  client.send("GET / HT");
+  EXPECT_EQ(status_of(client.read_to_end()), "408");
+}
+
+TEST_F(HttpServerTest, ARequestMayComeInPiecesOrWhileAnotherIsHandled) {
+  serve();
+  RawClient client(server_->port());
+  const std::string body(5000, 'b');
+  const std::string post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n" + body;
+  for (const std::size_t piece : {1, 7, 60, 3000}) {
+    for (std::size_t at = 0; at < 80; at += piece) client.send(post.substr(at, piece));
+    client.send(post.substr((80 + piece - 1) / piece * piece));
+    EXPECT_THAT(client.read_answer(), HasSubstr("\r\n\r\nPOST " + body)) << piece;
+  }
+  client.send("GET /held HTTP/1.1\r\nHost: x\r\n\r\n");
+  const auto held = next_held();
+  client.send(post.substr(0, 3000));
+  answer(*held.second, held.first);
+  EXPECT_EQ(status_of(client.read_answer()), "200");
+  client.send(post.substr(3000) + "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_THAT(client.read_answer(), HasSubstr("\r\n\r\nPOST " + body));
+  EXPECT_THAT(client.read_answer(), HasSubstr("\r\n\r\nGET "));
+}
+
 TEST_F(HttpServerTest, AClientThatReadsNothingIsCutOff) {
   HttpServerOptions options;
   options.write_timeout = milliseconds(50);
