@@ -4,8 +4,8 @@
     .venv/bin/python examples/dog-breeds/run.py
 
 starts a real S3 server on loopback, puts the data set and the backbone's weights into a bucket, trains job.json with two
-workers, serves the model as the endpoint `dog-breeds`, the function `dog-breeds` before it, and invokes that by boto3 with a
-picture of a Labrador retriever. What the function returns is all that is on stdout. No process stays behind.
+workers, starts a coordinator, which serves the model as the endpoint `dog-breeds`, and the function `dog-breeds` before it, and
+invokes that by boto3 with a picture of a Labrador retriever. What the function returns is all that is on stdout. No process stays behind.
 
 Without --data and --weights both are stand-ins that are made here: what is shown is the way, and no breed is learned. With
 the real ones (real_dataset.py, make_weights.py say where they are) give --image-size 224, too.
@@ -109,42 +109,65 @@ def make_key(started, options, user, policy):
     return path
 
 
-def start_server(started, command, port, log, environment):
-    log.unlink(missing_ok=True)
-    process = started.start(command, env=environment, log=log)
+def wait_for(process, log, there):
+    """Until a server answers; Failed where it ends instead."""
     deadline = time.monotonic() + 300
-    while True:
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-            connection.request("GET", "/ping")
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            pass
-        finally:
-            connection.close()
+    while not there():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise Failed(f"{Path(command[0]).name} does not serve: see {log}")
+            raise Failed(f"{Path(process.args[0]).name} {process.args[1]} does not serve: see {log}")
         time.sleep(0.1)
 
 
-def serve(started, options, artifact, environment):
-    """Endpoint and function; a boto3 client of the latter, by a key that may invoke it and nothing else."""
-    shutil.rmtree(options.home / "keys", ignore_errors=True)
+def answers_ping(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def start_coordinator(started, options, environment):
+    """Where it listens: HOST:PORT."""
+    address, log = f"127.0.0.1:{free_port()}", options.home / "coordinator.log"
+    for old in (options.home / "state", log):  # a coordinator takes up the endpoints that its state has
+        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    process = started.start([str(options.musher), "serve", "--state", options.home / "state", "--listen", address],
+                            env=environment, log=log)
+    wait_for(process, log, lambda: started.run([options.musher, "list", "--coordinator", address], timeout=60).returncode == 0)
+    return address
+
+
+def deploy(started, options, artifact, coordinator, environment):
+    """The endpoint: its URL. It answers a first picture, asked by the key that the function will have."""
     function_key = make_key(started, options, "function", "function-policy.json")
+    endpoint = [options.musher, "endpoint"]
+    at = ["--coordinator", coordinator]
+    run(started, [*endpoint, "create", NAME, "--model", artifact, "--keys", options.home / "keys", "--wait", *at])
+    url = json.loads(run(started, [*endpoint, "status", NAME, "--json", *at]))["Url"]
+    say(f"Endpoint {NAME} at {url}, 1 to 4 instances behind HAProxy, coordinator on {coordinator}")
+    key = json.loads(function_key.read_text())["AccessKey"]
+    picture = min((options.data_folder / "test" / LABRADOR).glob("*.jpg"))
+    answer = run(started, [*endpoint, "invoke", NAME, picture, *at],
+                 env={**environment, "AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]})
+    say(f"{picture.name}: {len(json.loads(answer)[0])} logits from the endpoint itself")
+    return url, function_key
+
+
+def serve(started, options, url, function_key, environment):
+    """The function; a boto3 client of it, by a key that may invoke it and nothing else."""
     caller_key = make_key(started, options, "caller", "caller-policy.json")
-    keys = ["--keys", options.home / "keys"]
-    endpoint_port, function_port = free_port(), free_port()
-    start_server(started, [options.build / "bin" / "musher-endpoint", "--model", artifact, "--endpoint", NAME, *keys, "--port",
-                           endpoint_port], endpoint_port, options.home / "endpoint.log", environment)
-    say(f"Endpoint {NAME} on 127.0.0.1:{endpoint_port}")
-    start_server(started, [options.musher, "function", "serve", NAME, *keys, "--listen", f"127.0.0.1:{function_port}",
-                           "--endpoint", NAME, "--endpoint-url", f"http://127.0.0.1:{endpoint_port}",
-                           "--endpoint-key", function_key, "--allow-url", f"s3://{BUCKET}"],
-                 function_port, options.home / "function.log", environment)
-    say(f"Function {NAME} on 127.0.0.1:{function_port}, at most 10 executions at a time")
+    port, log = free_port(), options.home / "function.log"
+    log.unlink(missing_ok=True)
+    process = started.start([str(options.musher), "function", "serve", NAME, "--keys", options.home / "keys", "--listen",
+                             f"127.0.0.1:{port}", "--endpoint", NAME, "--endpoint-url", url, "--endpoint-key", function_key,
+                             "--allow-url", f"s3://{BUCKET}"], env=environment, log=log)
+    wait_for(process, log, lambda: answers_ping(port))
+    say(f"Function {NAME} on 127.0.0.1:{port}, at most 10 executions at a time")
     key = json.loads(caller_key.read_text())["AccessKey"]
-    return boto3.client("lambda", endpoint_url=f"http://127.0.0.1:{function_port}", region_name=REGION,
+    return boto3.client("lambda", endpoint_url=f"http://127.0.0.1:{port}", region_name=REGION,
                         aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"],
                         config=Config(read_timeout=120))
 
@@ -171,15 +194,20 @@ def report(server, artifact, home, payload):
 
 def whole_way(started, options):
     data, weights = prepare(started, options)
+    options.data_folder = data
     say("S3 server")
     shutil.rmtree(options.home / "s3", ignore_errors=True)
     with S3Server(options.home / "s3") as server:
         environment = {**os.environ, **server.env()}
         upload(server, data, weights)
         artifact = train(started, options, environment)
-        payload = invoke(serve(started, options, artifact, environment))
+        shutil.rmtree(options.home / "keys", ignore_errors=True)
+        coordinator = start_coordinator(started, options, environment)
+        url, function_key = deploy(started, options, artifact, coordinator, environment)
+        payload = invoke(serve(started, options, url, function_key, environment))
         report(server, artifact, options.home, payload)
         print(json.dumps(payload), flush=True)
+        run(started, [options.musher, "endpoint", "delete", NAME, "--wait", "--coordinator", coordinator])
         started.end()  # before the S3 server
 
 
