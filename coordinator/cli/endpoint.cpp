@@ -12,9 +12,9 @@
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/connection.h"
 #include "coordinator/cli/endpoint_options.h"
-#include "coordinator/endpoints/http_client.h"
 #include "endpoints.grpc.pb.h"
 #include "job/request.h"
+#include "serving/client/endpoint_client.h"
 
 namespace musher::cli {
 
@@ -25,6 +25,7 @@ using Stub = v1::Endpoints::Stub;
 constexpr auto kPause = std::chrono::milliseconds(200);
 constexpr auto kInvokeTime = std::chrono::seconds(90);
 constexpr int kActivitiesOfStatus = 5;
+constexpr std::uint64_t kLongestAnswer = 64 << 20;
 
 struct Given {
   std::string verb, name, file;
@@ -208,28 +209,26 @@ std::string variable(const char* name) {
 
 int invoke(Connection& client, const Given& given) {
   const auto endpoint = describe(client, given.name);
-  HttpCall call;
-  call.url = endpoint.url() + "/invocations";
-  call.post = true;
+  EndpointClientOptions options;
+  options.url = endpoint.url();
+  options.region = endpoint.settings().region();
+  options.response_limit = kLongestAnswer;
+  if (!endpoint.settings().keys().empty())
+    options.key = {variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")};
+  EndpointCall call;
+  call.endpoint = given.name;
+  call.content_type = given.content_type.empty() ? type_of(given.file) : given.content_type;
+  call.accept = given.accept;
   call.body = read_input(given.file);
-  call.timeout = kInvokeTime;
-  const std::string type = given.content_type.empty() ? type_of(given.file) : given.content_type;
-  call.headers = {"Content-Type: " + type, "Accept: " + given.accept};
-  if (!endpoint.settings().keys().empty()) {
-    call.url = fmt::format("{}/endpoints/{}/invocations", endpoint.url(), given.name);
-    call.region = endpoint.settings().region();
-    call.service = "sagemaker";
-    call.key_id = variable("AWS_ACCESS_KEY_ID");
-    call.secret = variable("AWS_SECRET_ACCESS_KEY");
-  }
-  const HttpReply reply = http_call(call);
-  if (reply.status == 200) {
-    std::cout << reply.body;
+  const EndpointAnswer answer =
+      EndpointClient(std::move(options)).invoke(call, Deadline::after(kInvokeTime));
+  if (answer.status == 200) {
+    std::cout << answer.body;
     if (given.accept != "application/x-npy") std::cout << "\n";
     return kOk;
   }
-  std::cerr << fmt::format("musher: endpoint {} answers {}: {}\n", given.name, reply.status,
-                           reply.body);
+  std::cerr << fmt::format("musher: endpoint {} answers {} {}: {}\n", given.name, answer.status,
+                           answer.error_code, answer.error_message);
   return kFailed;
 }
 

@@ -8,6 +8,7 @@
 
 #include "common/error.h"
 #include "coordinator/endpoints/instance_process.h"
+#include "coordinator/endpoints/ping.h"
 #include "coordinator/endpoints/settings.h"
 #include "coordinator/lifecycle.h"
 

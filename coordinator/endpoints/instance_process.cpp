@@ -7,8 +7,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 
-#include "common/error.h"
-#include "coordinator/endpoints/http_client.h"
 
 namespace musher {
 
@@ -91,15 +89,6 @@ std::string tail_of(const fs::path& file, std::size_t bytes) {
   in.seekg(static_cast<std::streamoff>(size - text.size()));
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
   return text;
-}
-
-bool answers_ping(int port, std::chrono::milliseconds timeout) try {
-  HttpCall call;
-  call.url = fmt::format("http://127.0.0.1:{}/ping", port);
-  call.timeout = timeout;
-  return http_call(call).status == 200;
-} catch (const Error&) {
-  return false;
 }
 
 std::vector<Process> writers_of(const fs::path& file) {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -26,9 +25,6 @@ std::string last_words(std::string_view log);
 /// The beginning or the end of a file, at most `bytes`; "" where there is none.
 std::string head_of(const std::filesystem::path& file, std::size_t bytes = 64 << 10);
 std::string tail_of(const std::filesystem::path& file, std::size_t bytes = 4 << 10);
-
-/// Whether the instance on this port of the loopback address is loaded and warmed up.
-bool answers_ping(int port, std::chrono::milliseconds timeout);
 
 /// The processes of this machine whose stdout is `file`: so those of a coordinator that was killed
 /// before it had stored them are found.

@@ -132,9 +132,8 @@ class EndpointClient::Impl {
   EndpointAnswer attempt_once(const EndpointCall& call, Deadline deadline) {
     if (deadline.expired()) throw_too_late(call);
     CurlHandle handle = take_handle();
-    const std::string target =
-        fmt::format("/endpoints/{}/invocations", uri_encode(call.endpoint, /*keep_slash=*/false));
-    const CurlList headers = signed_headers(call, target);
+    const std::string target = target_of(call);
+    const CurlList headers = headers_of(call, target);
     Received received{.body = {}, .error_type = {}, .limit = options_.response_limit};
     set_options(handle.get(), call, options_.url + target, headers.get(), received, deadline);
     const CURLcode code = curl_easy_perform(handle.get());
@@ -171,12 +170,22 @@ class EndpointClient::Impl {
         fmt::format("endpoint {} at {} has not answered in time", call.endpoint, options_.url));
   }
 
-  CurlList signed_headers(const EndpointCall& call, const std::string& target) const {
+  bool is_signed() const { return !options_.key.access_key_id.empty(); }
+
+  std::string target_of(const EndpointCall& call) const {
+    if (!is_signed()) return "/invocations";
+    return fmt::format("/endpoints/{}/invocations",
+                       uri_encode(call.endpoint, /*keep_slash=*/false));
+  }
+
+  CurlList headers_of(const EndpointCall& call, const std::string& target) const {
     Headers headers = {{"Host", authority_.text}, {"Content-Type", call.content_type}};
-    const SignedRequest request = {"POST", target, {headers.begin(), headers.end()}, call.body};
-    const auto signature = sign(request, options_.key, {options_.region, "sagemaker"},
-                                std::chrono::system_clock::now());
-    headers.insert(headers.end(), signature.begin(), signature.end());
+    if (is_signed()) {
+      const SignedRequest request = {"POST", target, {headers.begin(), headers.end()}, call.body};
+      const auto signature = sign(request, options_.key, {options_.region, "sagemaker"},
+                                  std::chrono::system_clock::now());
+      headers.insert(headers.end(), signature.begin(), signature.end());
+    }
     headers.emplace_back("Accept", call.accept);
     if (!call.request_id.empty()) headers.emplace_back("X-Amzn-RequestId", call.request_id);
     CurlList list(curl_slist_append(nullptr, "Expect:"), &curl_slist_free_all);

@@ -12,7 +12,7 @@ namespace musher {
 struct EndpointClientOptions {
   std::string url;  ///< `https://host[:port]`, or `http://` on this machine
   std::string region = "us-east-1";
-  SigningKey key;
+  SigningKey key;  ///< without an id: an endpoint that takes unsigned requests, at /invocations
   std::string ca_bundle;  ///< PEM of the authorities for https; empty: the system's
   std::uint64_t response_limit = 6 << 20;  ///< bytes
   int attempts = 3;  ///< where it can't be reached, or answers 429, 502, 503 or 504
@@ -35,8 +35,9 @@ struct EndpointAnswer {
   std::string error_message;  ///< likewise
 };
 
-/// SageMaker Runtime's InvokeEndpoint, signed by AWS Signature V4, each attempt anew. Connections
-/// are kept and used again. Thread-safe.
+/// SageMaker Runtime's InvokeEndpoint, signed by AWS Signature V4, each attempt anew; or without a
+/// key the container contract's POST /invocations. Connections are kept and used again.
+/// Thread-safe.
 /// https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 class EndpointClient {
  public:

@@ -106,6 +106,14 @@ TEST_F(EndpointClientTest, SignsAndBringsTheAnswer) {
   EXPECT_EQ(server_.connections(), 1U) << "the connection is used again";
 }
 
+TEST_F(EndpointClientTest, WithoutAKeyAsksTheContainer) {
+  EndpointClient caller(at(fmt::format("http://127.0.0.1:{}", server_.port())));
+  caller.invoke(call(), Deadline::after(30s));
+  EXPECT_EQ(seen_[0].target, "/invocations");
+  EXPECT_EQ(seen_[0].header("authorization"), "");
+  EXPECT_EQ(seen_[0].body, "pixels");
+}
+
 TEST_F(EndpointClientTest, TriesAgainWhereThatMayHelp) {
   answers_ = {http_error(503, "ServiceUnavailable", "full"), http_error(429, "Slow", ""), ok()};
   EXPECT_EQ(client().invoke(call(), Deadline::after(30s)).status, 200);
