@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 
-
 namespace musher {
 
 namespace {

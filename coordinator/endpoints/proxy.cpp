@@ -138,9 +138,11 @@ ProxyStats Proxy::stats() {
 
 void Proxy::add(const std::string& instance, int port) {
   const std::string name = fmt::format("{}/{}", kProxyBackend, instance);
-  // It answered /ping a moment ago, so it is up until it fails to three times.
+  // It answered /ping a moment ago, so it is up until it fails to three times, or once to take a
+  // connection: HAProxy waits a second after that, which one request may have to, and not all.
   const std::string answer = command(
-      fmt::format("add server {0} 127.0.0.1:{1} check inter 1s fastinter 500ms fall 3 rise 1; "
+      fmt::format("add server {0} 127.0.0.1:{1} check inter 1s fastinter 500ms fall 3 rise 1 "
+                  "observe layer4 error-limit 1 on-error mark-down; "
                   "enable health {0}; enable server {0}",
                   name, port));
   if (answer.find("New server registered") == answer.npos)

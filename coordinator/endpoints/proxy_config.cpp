@@ -1,5 +1,6 @@
 #include "coordinator/endpoints/proxy_config.h"
 
+#include <array>
 #include <charconv>
 #include <optional>
 #include <vector>
@@ -19,6 +20,7 @@ global
   noreuseport
   maxconn {max_connections}
   hard-stop-after 90s
+  tune.bufsize {resend_limit}
 
 defaults
   mode http
@@ -31,22 +33,25 @@ defaults
   timeout server 75s
   timeout http-request 30s
   timeout http-keep-alive 60s
-  retries 3
-  option redispatch 1
-  retry-on conn-failure
-  http-error status 502 content-type application/json string '{{"message":"The instance ended before it answered."}}' hdr x-amzn-ErrorType InternalDependencyException hdr Retry-After 1
-  http-error status 503 content-type application/json string '{{"message":"No instance of the endpoint can take the request now."}}' hdr x-amzn-ErrorType ServiceUnavailable hdr Retry-After 1
-  http-error status 504 content-type application/json string '{{"message":"The instance did not answer in time."}}' hdr x-amzn-ErrorType ServiceUnavailable hdr Retry-After 1
-
+{errors}
 frontend endpoint
   bind 127.0.0.1:{port}
   monitor-uri /ping
   acl none nbsrv({backend}) lt 1
   monitor fail if none
+  option http-buffer-request
+  unique-id-format %[uuid()]
+  http-request set-var(txn.id) unique-id
+  http-request set-var(txn.id) req.hdr({id}) if {{ req.hdr({id}) -m reg ^[A-Za-z0-9-]{{1,64}}$ }}
+  http-request set-header {id} %[var(txn.id)] unless {{ req.hdr({id}) -m found }}
+  http-after-response set-header {id} %[var(txn.id)] if {{ var(txn.id) -m found }} !{{ res.hdr({id}) -m found }}
+  http-after-response set-header {id} %[unique-id] unless {{ res.hdr({id}) -m found }}
   http-request deny deny_status 404 if {{ path /metrics }}
   default_backend entrance
 
 backend entrance
+  retries 1
+  retry-on conn-failure 502
   server within unix@entrance.sock
 
 frontend within
@@ -58,12 +63,45 @@ backend {backend}
   balance leastconn
   option httpchk GET /ping
   http-check expect status 200
+  retries 3
+  option redispatch 1
+  retry-on conn-failure
 )";
 
 // A signature that comes again goes to the instance that took it first and refuses it.
 constexpr std::string_view kSticky = R"(  stick-table type binary len 32 size 1m expire 31m
   stick on req.hdr(authorization),sha2(256)
 )";
+
+constexpr std::string_view kRequestId = "X-Amzn-RequestId";
+
+/// What HAProxy answers itself, in the form of musher-endpoint's errors. No apostrophes: in the
+/// configuration a message stands between two. HAProxy 2.6 has a page of its own for what it can't
+/// read as HTTP, and takes no other.
+struct OwnError {
+  int status;
+  std::string_view type, message;
+};
+
+constexpr std::array kOwnErrors = {
+    OwnError{400, "BadRequest", "The request can not be read."},
+    OwnError{404, "ResourceNotFound", "There is no such page; metrics are at each instance."},
+    OwnError{408, "RequestTimeout", "The request took too long to come."},
+    OwnError{500, "InternalFailure", "HAProxy failed."},
+    OwnError{502, "InternalDependencyException", "The instance ended before it answered."},
+    OwnError{503, "ServiceUnavailable", "No instance of the endpoint can take the request now."},
+    OwnError{504, "ServiceUnavailable", "The instance did not answer in time."}};
+
+std::string error_lines() {
+  std::string lines;
+  for (const OwnError& error : kOwnErrors) {
+    lines += fmt::format(
+        "  http-error status {} content-type application/json string '{{\"message\":\"{}\"}}' "
+        "hdr x-amzn-ErrorType {}{}\n",
+        error.status, error.message, error.type, error.status >= 500 ? " hdr Retry-After 1" : "");
+  }
+  return lines;
+}
 
 std::vector<std::string_view> split(std::string_view line, char separator) {
   std::vector<std::string_view> parts;
@@ -113,9 +151,10 @@ class Rows {
 }  // namespace
 
 std::string proxy_config(const ProxyOptions& options) {
-  std::string text =
-      fmt::format(kConfig, fmt::arg("max_connections", options.max_connections),
-                  fmt::arg("port", options.port), fmt::arg("backend", kProxyBackend));
+  std::string text = fmt::format(kConfig, fmt::arg("max_connections", options.max_connections),
+                                 fmt::arg("resend_limit", kResendLimit),
+                                 fmt::arg("errors", error_lines()), fmt::arg("port", options.port),
+                                 fmt::arg("backend", kProxyBackend), fmt::arg("id", kRequestId));
   return options.is_signed ? text.append(kSticky) : text;
 }
 

@@ -14,15 +14,23 @@ struct ProxyOptions {
   int max_connections = 4'000;
 };
 
-/// HAProxy's configuration: least outstanding requests, a health check by /ping each second, and
-/// another instance for a request where the first refused the connection, thus never saw it. A
-/// request that an instance had already read is not sent again: one that kills instances would
-/// kill them all. /ping says whether any instance is in service. Its own errors are JSON with
-/// Retry-After. The runtime API is at haproxy.sock in the folder that HAProxy was started in.
-/// Where an instance dies HAProxy answers 502 to the first request of a connection, but closes
-/// the connection without an answer on a later one. So each request makes its way to the instances
-/// as the first of a connection within HAProxy, and clients keep theirs. Metrics are not of the
-/// endpoint but of each instance, and are asked for there.
+/// Bytes, header included, up to which a request is kept until its answer comes.
+inline constexpr int kResendLimit = 1 << 20;
+
+/// HAProxy's configuration: least outstanding requests, and a health check by /ping each second.
+/// Answers of HAProxy itself are JSON with X-Amzn-RequestId, 5xx with Retry-After. /ping says
+/// whether any instance is in service. The runtime API is at haproxy.sock in the folder that
+/// HAProxy was started in.
+///
+/// A request that an instance did not take is sent to up to three others. One that an instance had
+/// read when it ended is sent once more, since to infer twice does no harm, and no oftener, since
+/// a request that ends instances would end them all. So there are two rooms within HAProxy: the
+/// inner one, `within`, counts the former, the outer one, `endpoint`, the latter. It keeps the
+/// request, up to kResendLimit. That each request makes its way to the instances as the first of a
+/// connection has another reason, too: where an instance dies HAProxy answers 502 to that, but
+/// closes the connection without an answer on a later one. Clients keep theirs.
+///
+/// Metrics are not of the endpoint but of each instance, and are asked for there.
 /// https://docs.haproxy.org/2.6/configuration.html
 std::string proxy_config(const ProxyOptions& options);
 

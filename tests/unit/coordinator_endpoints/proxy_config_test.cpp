@@ -44,14 +44,24 @@ TEST(ProxyStats, AnythingElseIsAnError) {
                [] { parse_proxy_stats("# pxname,svname,x\ninstances,i-1,1\n"); });
 }
 
-TEST(ProxyConfig, ListensOnLoopbackAndRetriesNothingThatAnInstanceHasRead) {
+TEST(ProxyConfig, ListensOnLoopbackAndSendsWhatAnInstanceHasReadOnceMore) {
   const std::string text = proxy_config({.port = 4711});
   EXPECT_THAT(text, HasSubstr("bind 127.0.0.1:4711\n"));
   EXPECT_THAT(text, HasSubstr("balance leastconn\n"));
   EXPECT_THAT(text, HasSubstr("{ path /metrics }\n"));
+  EXPECT_THAT(text, HasSubstr("backend entrance\n  retries 1\n  retry-on conn-failure 502\n"));
   EXPECT_THAT(text, HasSubstr("retry-on conn-failure\n"));
   EXPECT_THAT(text, Not(HasSubstr("stick on")));
   EXPECT_THAT(proxy_config({.port = 1, .is_signed = true}), HasSubstr("stick on"));
+}
+
+TEST(ProxyConfig, ItsOwnErrorsAreJsonAndSayWhenToComeAgain) {
+  const std::string text = proxy_config({.port = 1});
+  EXPECT_THAT(text,
+              HasSubstr("http-error status 503 content-type application/json string "
+                        "'{\"message\":\"No instance of the endpoint can take the request "
+                        "now.\"}' hdr x-amzn-ErrorType ServiceUnavailable hdr Retry-After 1\n"));
+  EXPECT_THAT(text, HasSubstr("hdr x-amzn-ErrorType RequestTimeout\n"));
 }
 
 }  // namespace
