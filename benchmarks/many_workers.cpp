@@ -29,6 +29,7 @@
 #include "coordinator/job_file.h"
 #include "coordinator/server.h"
 #include "rpc/tls.h"
+#include "trainer/client/channel.h"
 #include "workers.grpc.pb.h"
 
 namespace musher {
@@ -109,10 +110,8 @@ class Workers {
     for (int rank = 0; rank < count; ++rank) {
       Worker& worker = all_[static_cast<std::size_t>(rank)];
       worker.rank = rank;
-      grpc::ChannelArguments arguments;
-      arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+      grpc::ChannelArguments arguments = channel_arguments();
       arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-      arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
       arguments.SetInt("musher.rank", rank);
       const auto credentials = channel_credentials(endpoint, arguments);
       worker.stub =

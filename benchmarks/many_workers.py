@@ -65,12 +65,14 @@ def measure(options, ranks, tls, folder):
                 result |= json.loads(line)
                 if "assigned" in result and "begin" not in result:
                     result["begin"] = processor_seconds(coordinator.pid)
+                if "reports" in result:  # before they hang up
+                    result["end"] = processor_seconds(coordinator.pid)
             if workers.wait() != 0:
                 sys.exit("the workers failed")
         finally:
             workers.kill()
             workers.wait()
-        result["share"] = (processor_seconds(coordinator.pid) - result["begin"]) / options.seconds
+        result["share"] = (result["end"] - result["begin"]) / options.seconds
         result["mib"] = peak_mib(coordinator.pid)
     finally:
         coordinator.terminate()

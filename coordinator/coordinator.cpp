@@ -95,10 +95,16 @@ void Coordinator::start(const std::string& address) {
 }
 
 void Coordinator::shut_down() {
-  const Lock lock(mutex_);
+  Lock lock(mutex_);
   ending_ = true;
   events_.request_stop();
   notify();
+  while (!waiting_joins_.empty()) {
+    const auto answers = joins_to_answer();
+    lock.unlock();
+    for (const auto& answer : answers) answer();
+    lock.lock();
+  }
 }
 
 void Coordinator::notify() {

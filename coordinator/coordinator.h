@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "common/deadline.h"
@@ -141,9 +142,11 @@ class Coordinator {
 
   // What ranks ask for. A caller that is not of the present attempt and generation is answered
   // `stale`. kUnavailable: not yet, ask again.
-  /// Waits for the other ranks and for the manifests. `gone`: the caller has hung up.
-  v1::JoinReply join(const v1::JoinRequest& request, Deadline deadline,
-                     const std::function<bool()>& gone);
+  /// Takes the caller in, and answers once, when the other ranks have joined and the manifests are
+  /// made, or at the deadline: at once, or later from another thread, so that no rank that waits
+  /// costs a thread. Throws where it is refused at once; `answer` is then not called.
+  using JoinAnswer = std::function<void(std::variant<v1::JoinReply, Error>)>;
+  void join(const v1::JoinRequest& request, Deadline deadline, JoinAnswer answer);
   v1::Assignment assignment(const v1::AssignmentRequest& request);
   /// The channels of the job, for GetShards; null for a stale caller.
   std::shared_ptr<const JobChannels> channels(const v1::RankId& id);
@@ -171,6 +174,15 @@ class Coordinator {
  private:
   using JobPtr = std::shared_ptr<ActiveJob>;
   using Lock = std::unique_lock<std::mutex>;
+
+  /// A Join that was taken, and whose caller waits for the answer.
+  struct WaitingJoin {
+    v1::RankId id;
+    bool newcomer = false;
+    JobPtr job;
+    Deadline deadline;
+    JoinAnswer answer;
+  };
 
   // coordinator.cpp. "REQUIRES: mutex_ is held" for all that follow, but for those marked (free).
   JobPtr find(const std::string& name);
@@ -223,6 +235,8 @@ class Coordinator {
   Standing stand(const v1::RankId& id, const char* call, JobPtr& job);
   JobPtr current(const v1::RankId& id, const char* call);
   void take_join(const JobPtr& job, const v1::JoinRequest& request);
+  std::optional<v1::JoinReply> joined(const WaitingJoin& waiting);
+  std::vector<std::function<void()>> joins_to_answer();
   v1::JoinReply join_reply(const JobPtr& job, int rank);
   double heartbeat_of(const ActiveJob& job, int rank) const;
   void take_signs(const JobPtr& job, const v1::ReportRequest& request);
@@ -317,6 +331,7 @@ class Coordinator {
   std::filesystem::file_time_type hosts_read_;     // the hostfile's time then
   std::map<std::string, LostHost> lost_hosts_;
   std::map<std::string, JobPtr> jobs_;  // those that are not over
+  std::vector<WaitingJoin> waiting_joins_;
   /// Threads that have ended or soon will; joined by the event thread, without the lock.
   std::vector<std::shared_ptr<void>> retired_;
   std::vector<Helper> helpers_;

@@ -35,12 +35,16 @@ void Coordinator::run_events(const std::stop_token& stop) {
       if (*helper.done) retired.push_back(helper.thread);
       return helper.done->load();
     });
-    if (!retired.empty()) {
+    const auto answers = joins_to_answer();
+    if (!retired.empty() || !answers.empty()) {
       lock.unlock();
       retired.clear();
+      for (const auto& answer : answers) answer();
       lock.lock();
       continue;
     }
+    for (const WaitingJoin& waiting : waiting_joins_)
+      wait = std::clamp(waiting.deadline.remaining(), milliseconds(0), wait);
     seen = version_;
     changed_.wait_until(lock, Deadline::after(wait).when(),
                         [&] { return ending_ || schedule_wanted_ || version_ != seen; });

@@ -10,8 +10,11 @@ namespace musher {
 
 namespace {
 
-constexpr double kReportsASecond = 100;  // of a job, but for its leader's
-constexpr double kReportsInTimeout = 3;  // at least: one or two that get lost are no hang
+constexpr double kReportsASecond = 80;  // of a job, but for its leader's
+constexpr std::size_t kJoinsAtOnce = 64;
+// At least: the next, and time to try that one again where its answer is lost (after 5 s, see
+// trainer/client/reporter.cpp).
+constexpr double kReportsInTimeout = 2.5;
 
 Caller caller_of(const v1::RankId& id) {
   return {id.attempt(), id.generation(), id.rank(), id.token()};
@@ -34,28 +37,36 @@ Error refused_join(const v1::RankId& id, const std::string& why) {
 
 }  // namespace
 
-v1::JoinReply Coordinator::join(const v1::JoinRequest& request, Deadline deadline,
-                                const std::function<bool()>& gone) {
+void Coordinator::join(const v1::JoinRequest& request, Deadline deadline, JoinAnswer answer) {
   const v1::RankId& id = request.id();
-  Lock lock(mutex_);
-  const JobPtr job = find(id.job());
-  if (!job || (!job->membership && !begun_by(job, id))) {
-    throw refused_join(id, "no attempt of it runs");
+  std::optional<v1::JoinReply> reply;
+  {
+    const Lock lock(mutex_);
+    const JobPtr job = find(id.job());
+    if (!job || (!job->membership && !begun_by(job, id))) {
+      throw refused_join(id, "no attempt of it runs");
+    }
+    take_join(job, request);
+    WaitingJoin waiting{id, request.newcomer(), job, deadline, std::move(answer)};
+    reply = joined(waiting);
+    if (!reply) {
+      waiting_joins_.push_back(std::move(waiting));
+      return;
+    }
+    answer = std::move(waiting.answer);
   }
-  take_join(job, request);
-  const auto ready = [&] {
-    return ending_ || !job->membership || job->membership->attempt != id.attempt() ||
-           !job->failure.empty() || (job->membership->generation && job->prepared);
-  };
-  while (!ready() && !deadline.expired() && !gone()) {
-    const auto slice = std::min(deadline.when(), Deadline::Clock::now() + std::chrono::seconds(1));
-    changed_.wait_until(lock, slice, ready);
-  }
+  answer(*std::move(reply));
+}
+
+/// The answer; absent: not yet. Throws where there will be none.
+std::optional<v1::JoinReply> Coordinator::joined(const WaitingJoin& waiting) {
+  const auto& [id, newcomer, job, deadline, answer] = waiting;
   if (!job->failure.empty()) throw refused_join(id, job->failure);
   if (!job->membership || job->membership->attempt != id.attempt()) {
     throw refused_join(id, "its attempt is over");
   }
   if (!job->membership->generation || !job->prepared) {
+    if (!ending_ && !deadline.expired()) return std::nullopt;
     throw Error(ErrorCode::kUnavailable, "the other ranks or the data are not there yet");
   }
   RankLife& life = job->ranks[id.rank()];
@@ -63,8 +74,30 @@ v1::JoinReply Coordinator::join(const v1::JoinRequest& request, Deadline deadlin
   life.joined = true;
   v1::JoinReply reply = join_reply(job, id.rank());
   // The others train already: their state comes to a newcomer from one of them.
-  if (request.newcomer()) reply.clear_resume_candidates();
+  if (newcomer) reply.clear_resume_candidates();
   return reply;
+}
+
+/// The answers that are due now, to be given without the lock; not all at once, as the answers to
+/// the ranks of a large job are large together.
+std::vector<std::function<void()>> Coordinator::joins_to_answer() {
+  std::vector<std::function<void()>> due;
+  std::erase_if(waiting_joins_, [&](WaitingJoin& waiting) {
+    if (due.size() == kJoinsAtOnce) return false;
+    std::variant<v1::JoinReply, Error> result;
+    try {
+      auto reply = joined(waiting);
+      if (!reply) return false;
+      result = *std::move(reply);
+    } catch (const Error& error) {
+      result = error;
+    }
+    due.emplace_back([answer = std::move(waiting.answer), result = std::move(result)]() mutable {
+      answer(std::move(result));
+    });
+    return true;
+  });
+  return due;
 }
 
 /// Takes a Join down, and what it leads to. Throws where it is refused.

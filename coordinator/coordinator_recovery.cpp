@@ -20,7 +20,8 @@ using Clock = Deadline::Clock;
 using std::chrono::milliseconds;
 
 constexpr std::chrono::seconds kLeftOutTime{5};
-constexpr milliseconds kHangCheck{250};
+constexpr milliseconds kHangCheck{250};  // at the most often
+constexpr int kHangChecksInTimeout = 40;
 
 long long seconds(milliseconds time) {
   return std::chrono::duration_cast<std::chrono::seconds>(time).count();
@@ -264,7 +265,10 @@ void Coordinator::watch_ranks(const JobPtr& job) {
   watch_newcomers(job, now);
   end_left_out(job, now);
   // Not with each report that changes something: there may be thousands of ranks.
-  if (now - job->ranks_watched < kHangCheck) return;
+  const std::chrono::seconds patience(job->job.hyperparameters.heartbeat_timeout_seconds);
+  const auto pause = std::clamp<milliseconds>(patience / kHangChecksInTimeout, kHangCheck,
+                                              std::chrono::seconds(1));
+  if (now - job->ranks_watched < pause) return;
   job->ranks_watched = now;
   look_for_hang(job, now);
 }

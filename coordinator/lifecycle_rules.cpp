@@ -75,10 +75,10 @@ JobState submitted(int ranks, int retries, std::chrono::milliseconds max_runtime
 
 std::optional<int> first_pending_loss(const JobState& state) {
   std::optional<int> first;
-  for (const int rank : state.members) {
-    const auto loss = state.lost.find(rank);
-    if (loss == state.lost.end()) continue;
-    if (!first || loss->second.at < state.lost.at(*first).at) first = rank;
+  // There may be thousands of members, and this is asked often.
+  for (const auto& [rank, loss] : state.lost) {
+    if (!state.members.contains(rank)) continue;
+    if (!first || loss.at < state.lost.at(*first).at) first = rank;
   }
   return first;
 }

@@ -21,8 +21,7 @@ int leader_of(const std::optional<Generation>& generation) {
 }
 
 bool is_member(const Generation& generation, int rank) {
-  return std::any_of(generation.members.begin(), generation.members.end(),
-                     [&](const Member& member) { return member.rank == rank; });
+  return std::ranges::binary_search(generation.members, rank, {}, &Member::rank);
 }
 
 std::vector<std::uint32_t> virtual_workers_of(const Generation& generation, int rank) {

@@ -7,16 +7,40 @@ namespace musher {
 using grpc::ServerContext;
 using GrpcStatus = grpc::Status;  // Status alone is a job's
 
-GrpcStatus WorkersService::Join(ServerContext* context, const v1::JoinRequest* request,
-                                v1::JoinReply* reply) {
-  return guarded([&] {
-    const auto left = context->deadline() - std::chrono::system_clock::now();
-    // The answer must leave before the caller stops waiting for it.
-    const auto wait =
-        std::min<std::chrono::system_clock::duration>(left * 9 / 10, std::chrono::minutes(1));
-    *reply =
-        coordinator_.join(*request, Deadline::after(wait), [&] { return context->IsCancelled(); });
+grpc::ServerUnaryReactor* WorkersService::Join(grpc::CallbackServerContext* context,
+                                               const v1::JoinRequest* request,
+                                               v1::JoinReply* reply) {
+  grpc::ServerUnaryReactor* const call = context->DefaultReactor();
+  const auto left = context->deadline() - std::chrono::system_clock::now();
+  // The answer must leave before the caller stops waiting for it.
+  const auto wait =
+      std::min<std::chrono::system_clock::duration>(left / 10 * 9, std::chrono::minutes(1));
+  const GrpcStatus status = guarded([&] {
+    // A caller that has hung up is answered all the same, which ends the call for gRPC too.
+    coordinator_.join(*request, Deadline::after(wait),
+                      [call, reply](std::variant<v1::JoinReply, Error> answer) {
+                        call->Finish(guarded([&] {
+                          if (const auto* error = std::get_if<Error>(&answer)) throw *error;
+                          *reply = std::get<v1::JoinReply>(std::move(answer));
+                        }));
+                      });
   });
+  if (!status.ok()) call->Finish(status);
+  return call;
+}
+
+WorkersService::WorkersService(Coordinator& coordinator)
+    : coordinator_(coordinator), long_reports_(1), reporting_("reports", [this] {
+        while (true) {
+          const auto popped = long_reports_.pop(Deadline::after(std::chrono::hours(1)));
+          if (popped.status == QueueStatus::kClosed) return;
+          if (popped.item) (*popped.item)();
+        }
+      }) {}
+
+/// The server has ended by now, and with it all calls.
+WorkersService::~WorkersService() {
+  long_reports_.close();
 }
 
 GrpcStatus WorkersService::GetAssignment(ServerContext*, const v1::AssignmentRequest* request,
@@ -55,9 +79,19 @@ GrpcStatus WorkersService::Regroup(ServerContext*, const v1::RegroupRequest* req
   return guarded([&] { *reply = coordinator_.regroup(*request); });
 }
 
-GrpcStatus WorkersService::Report(ServerContext*, const v1::ReportRequest* request,
-                                  v1::ReportReply* reply) {
-  return guarded([&] { *reply = coordinator_.report(*request); });
+grpc::ServerUnaryReactor* WorkersService::Report(grpc::CallbackServerContext* context,
+                                                 const v1::ReportRequest* request,
+                                                 v1::ReportReply* reply) {
+  grpc::ServerUnaryReactor* const call = context->DefaultReactor();
+  const auto answer = [this, call, request, reply] {
+    call->Finish(guarded([&] { *reply = coordinator_.report(*request); }));
+  };
+  if (request->epochs().empty()) {
+    answer();
+  } else {
+    long_reports_.push(std::function<void()>(answer), 0, Deadline::after({}));
+  }
+  return call;
 }
 
 GrpcStatus WorkersService::ReportSlice(ServerContext*, const v1::SliceReport* request,

@@ -12,6 +12,9 @@
 
 namespace musher {
 
+/// How a rank's connection behaves; TLS is not among it.
+grpc::ChannelArguments channel_arguments();
+
 /// A connection to the coordinator that comes back by itself soon after the coordinator does.
 /// `address`: an Endpoint's text (rpc/tls.h).
 std::shared_ptr<grpc::Channel> open_channel(const std::string& address);

@@ -17,6 +17,39 @@ TEST_F(RanksTest, AWrongTokenAnOldAttemptAndAStrangerAreRefused) {
   EXPECT_EQ(membership_.generation, 1u);
 }
 
+/// Join of rank 0, as it goes over the wire.
+grpc::Status join_alone(const std::string& address, const v1::RankId& id,
+                        std::chrono::milliseconds limit) {
+  const auto stub =
+      v1::Workers::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  v1::JoinRequest request;
+  *request.mutable_id() = id;
+  request.set_world_size(2);
+  request.set_host("h");
+  request.set_pid(::getpid());
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + limit);
+  v1::JoinReply reply;
+  return stub->Join(&context, request, &reply);
+}
+
+TEST_F(RanksTest, AJoinThatWaitsForOthersIsAnsweredBeforeItsTimeIsUp) {
+  const grpc::Status status =
+      join_alone(server_->address(), id_of(0, 0), std::chrono::milliseconds(2000));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("the other ranks or the data are not there yet"));
+}
+
+TEST_F(RanksTest, AJoinThatWaitsForOthersIsAnsweredWhenTheServerEnds) {
+  grpc::Status status;
+  Thread waits("waits", [&, address = server_->address()] {
+    status = join_alone(address, id_of(0, 0), std::chrono::minutes(10));
+  });
+  server_.reset();
+  waits.join_and_rethrow();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
+}
+
 TEST_F(RanksTest, EveryCallOfAStaleCallerSaysStale) {
   join_all();
   const auto stub = v1::Workers::NewStub(
