@@ -14,6 +14,7 @@
 #include <openssl/x509v3.h>
 
 #include "common/error.h"
+#include "rpc/server_certificate.h"
 
 namespace musher {
 
@@ -124,8 +125,8 @@ Certificate make_certificate(EVP_PKEY* key, std::string_view name, X509_NAME* is
 }
 
 /// As an extension says it: `DNS:h1,IP:10.0.0.1`.
-std::string alternative_names(Role role, const std::vector<std::string>& names) {
-  std::string text = fmt::format("DNS:{}", common_name(role));
+std::string alternative_names(std::string_view own, const std::vector<std::string>& names) {
+  std::string text = fmt::format("DNS:{}", own);
   for (const std::string& name : names) {
     const std::unique_ptr<ASN1_OCTET_STRING, Freer<ASN1_OCTET_STRING_free>> address(
         ::a2i_IPADDRESS(name.c_str()));
@@ -158,6 +159,32 @@ std::string name_of(X509* certificate) {
 
 std::string date(Clock::time_point time) {
   return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(Clock::to_time_t(time)));
+}
+
+Identity issue_as(const Identity& authority, std::string_view name, const char* usage,
+                  const Validity& validity, const std::vector<std::string>& names) {
+  const Certificate issuer = read_certificate(authority.certificate);
+  const Key issuer_key = read_key(authority.key);
+  if (!issuer || !issuer_key || ::X509_check_private_key(issuer.get(), issuer_key.get()) != 1) {
+    ::ERR_clear_error();
+    throw Error(ErrorCode::kInvalidArgument,
+                "the authority's certificate and key can't be read or do not belong together");
+  }
+  const Key key(EVP_EC_gen("P-256"));
+  require(key != nullptr, "no key");
+  const auto last = time_of(::X509_get0_notAfter(issuer.get()));
+  const Certificate certificate =
+      make_certificate(key.get(), name, ::X509_get_subject_name(issuer.get()),
+                       {validity.from, std::min(validity.until, last)});
+  X509* one = certificate.get();
+  add_extension(one, issuer.get(), NID_basic_constraints, "critical,CA:FALSE");
+  add_extension(one, issuer.get(), NID_key_usage, "critical,digitalSignature");
+  add_extension(one, issuer.get(), NID_ext_key_usage, usage);
+  add_extension(one, issuer.get(), NID_subject_alt_name, alternative_names(name, names));
+  add_extension(one, issuer.get(), NID_subject_key_identifier, "hash");
+  add_extension(one, issuer.get(), NID_authority_key_identifier, "keyid:always");
+  require(::X509_sign(one, issuer_key.get(), ::EVP_sha256()) > 0, "a certificate can't be signed");
+  return {to_pem(one), to_pem(key.get())};
 }
 
 }  // namespace
@@ -194,29 +221,13 @@ Identity make_authority(const Validity& validity) {
 
 Identity issue(const Identity& authority, Role role, const Validity& validity,
                const std::vector<std::string>& names) {
-  const Certificate issuer = read_certificate(authority.certificate);
-  const Key issuer_key = read_key(authority.key);
-  if (!issuer || !issuer_key || ::X509_check_private_key(issuer.get(), issuer_key.get()) != 1) {
-    ::ERR_clear_error();
-    throw Error(ErrorCode::kInvalidArgument,
-                "the authority's certificate and key can't be read or do not belong together");
-  }
-  const Key key(EVP_EC_gen("P-256"));
-  require(key != nullptr, "no key");
-  const auto last = time_of(::X509_get0_notAfter(issuer.get()));
-  const Certificate certificate =
-      make_certificate(key.get(), common_name(role), ::X509_get_subject_name(issuer.get()),
-                       {validity.from, std::min(validity.until, last)});
-  X509* one = certificate.get();
-  add_extension(one, issuer.get(), NID_basic_constraints, "critical,CA:FALSE");
-  add_extension(one, issuer.get(), NID_key_usage, "critical,digitalSignature");
-  add_extension(one, issuer.get(), NID_ext_key_usage,
-                role == Role::kCoordinator ? "serverAuth" : "clientAuth");
-  add_extension(one, issuer.get(), NID_subject_alt_name, alternative_names(role, names));
-  add_extension(one, issuer.get(), NID_subject_key_identifier, "hash");
-  add_extension(one, issuer.get(), NID_authority_key_identifier, "keyid:always");
-  require(::X509_sign(one, issuer_key.get(), ::EVP_sha256()) > 0, "a certificate can't be signed");
-  return {to_pem(one), to_pem(key.get())};
+  return issue_as(authority, common_name(role),
+                  role == Role::kCoordinator ? "serverAuth" : "clientAuth", validity, names);
+}
+
+Identity issue_server(const Identity& authority, const Validity& validity,
+                      const std::vector<std::string>& names) {
+  return issue_as(authority, "musher-server", "serverAuth", validity, names);
 }
 
 struct CertificateJudge::Store {

@@ -5,6 +5,7 @@
 
 #include "coordinator/cli/command.h"
 #include "rpc/certificates.h"
+#include "rpc/server_certificate.h"
 #include "rpc/tls.h"
 
 namespace musher::cli {
@@ -34,8 +35,8 @@ int run(const Command& command, const std::vector<std::string>& words) {
   options.positional("DIR", &out);
   options.add("days", &days, "N", "how long the certificates are good (365)");
   options.add("name", &names, "HOST",
-              "a name or address of the coordinator to put into its certificate, for programs "
-              "other than Musher's; may be repeated");
+              "a name or address to put into the certificates of coordinator and server, for "
+              "programs other than Musher's, such as boto3; may be repeated");
   if (!options.parse(words)) return kOk;
   if (days < 1 || days > kAuthorityDays) {
     throw Error(ErrorCode::kInvalidArgument, "--days must be 1 to 3650");
@@ -51,6 +52,9 @@ int run(const Command& command, const std::vector<std::string>& words) {
         issue(authority, role, validity, is_coordinator ? names : std::vector<std::string>()));
     std::cout << (fs::path(out) / folder).string() << "\n";
   }
+  const fs::path server = fs::path(out) / "server";
+  write_tls_folder(server, authority.certificate, issue_server(authority, validity, names));
+  std::cout << server.string() << "\n";
   return kOk;
 }
 
@@ -58,8 +62,9 @@ int run(const Command& command, const std::vector<std::string>& words) {
 
 const Command kCerts = {
     "certs", "DIR",
-    "Make a private authority and certificates of it: for the coordinator, its workers and its "
-    "clients, a folder each. Again on the same DIR it renews the certificates and keeps the "
+    "Make a private authority and certificates of it: for the coordinator, its workers, its "
+    "clients, and servers of models and functions, a folder each. Again on the same DIR it renews "
+    "the certificates and keeps the "
     "authority, whose folder belongs where nobody gets at it.",
     run};
 

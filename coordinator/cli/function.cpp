@@ -22,6 +22,7 @@ struct Given {
   std::string verb;
   FunctionName function;
   std::string listen = "127.0.0.1:7078";
+  std::string tls;
   std::string keys;
   std::string endpoint;
   std::string endpoint_url;
@@ -67,13 +68,18 @@ void check_given(const Given& given) {
   check_range("--drain", given.drain, 0, 86'400);
 }
 
-HttpServerOptions http_options(const Given& given) {
+HttpServerOptions http_options(const Given& given, const Logger& logger) {
   const ListenAddress address = ListenAddress::parse(given.listen);
-  if (!is_loopback(address.host)) {
-    refuse("--listen must be of this machine, e.g. 127.0.0.1:7078, not " + given.listen +
-           ": to be reached by others it needs a proxy before it that has TLS");
+  if (given.tls.empty() && !is_loopback(address.host)) {
+    refuse("--listen " + given.listen +
+           " can be reached from other machines, which needs --tls; "
+           "without it it must be of this machine, e.g. 127.0.0.1:7078");
   }
   HttpServerOptions http;
+  if (!given.tls.empty()) {
+    http.tls = tls_folder(given.tls);
+    http.tls->notice = [logger](const std::string& text) { logger->warn("{}", text); };
+  }
   http.address = address.host == "localhost" ? "127.0.0.1" : address.host;
   http.port = static_cast<std::uint16_t>(address.port);
   // What is a little too large is told so in Lambda's words.
@@ -122,12 +128,12 @@ int serve(const Given& given) {
       },
       logger);
   FunctionApi api(gate, given.function, service);
-  HttpServer server(http_options(given),
-                    [&](HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
-                      api.handle(std::move(request), exchange);
-                    });
+  const HttpServerOptions http = http_options(given, logger);
+  HttpServer server(http, [&](HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
+    api.handle(std::move(request), exchange);
+  });
   logger->info("function {} on {}:{}, at most {} executions at a time", given.function.arn(),
-               http_options(given).address, server.port(), given.reserved_concurrency);
+               http.address, server.port(), given.reserved_concurrency);
   while (wait_for_stop_signal(Deadline::after(std::chrono::hours(1))) == 0) {
   }
   logger->info("draining");
@@ -143,7 +149,9 @@ int run(const Command& command, const std::vector<std::string>& words) {
   options.positional("VERB", &given.verb);
   options.positional("NAME", &given.function.name);
   options.add("listen", &given.listen, "HOST:PORT",
-              "a loopback address; port 0: a free one (127.0.0.1:7078)");
+              "port 0: a free one; another than a loopback address needs --tls (127.0.0.1:7078)");
+  options.add("tls", &given.tls, "FOLDER",
+              "HTTPS, with certificate.pem and key.pem of this folder, which `musher certs` makes");
   options.add("keys", &given.keys, "FOLDER",
               "of `musher access`: who may lambda:InvokeFunction; needed");
   options.add("endpoint", &given.endpoint, "NAME", "that the function invokes; needed");

@@ -53,11 +53,12 @@ auto HttpConnection::then(Member member) {
   return [self = shared_from_this(), member](auto... results) { ((*self).*member)(results...); };
 }
 
-HttpConnection::HttpConnection(Socket socket, HttpServerShared& shared)
-    : socket_(std::move(socket)), shared_(shared), timer_(socket_.get_executor()) {
+HttpConnection::HttpConnection(HttpStream::Socket socket, HttpStream::Context tls,
+                               HttpServerShared& shared)
+    : stream_(std::move(socket), std::move(tls)), shared_(shared), timer_(stream_.get_executor()) {
   ErrorCode ignored;
-  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
-  const auto peer = socket_.remote_endpoint(ignored);
+  stream_.socket().set_option(asio::ip::tcp::no_delay(true), ignored);
+  const auto peer = stream_.socket().remote_endpoint(ignored);
   if (!ignored) peer_ = fmt::format("{}:{}", peer.address().to_string(), peer.port());
 }
 
@@ -66,19 +67,32 @@ HttpConnection::~HttpConnection() {
 }
 
 void HttpConnection::start() {
-  asio::dispatch(socket_.get_executor(), then(&HttpConnection::wait_for_request));
+  asio::dispatch(stream_.get_executor(), then(&HttpConnection::begin));
+}
+
+void HttpConnection::begin() {
+  if (!stream_.has_tls()) return wait_for_request();
+  state_ = State::kHandshaking;
+  arm(shared_.options.request_timeout);
+  stream_.async_handshake(then(&HttpConnection::on_handshake));
+}
+
+void HttpConnection::on_handshake(ErrorCode error) {
+  if (error || state_ != State::kHandshaking) return close();
+  wait_for_request();
 }
 
 void HttpConnection::drain() {
-  asio::post(socket_.get_executor(), [self = shared_from_this()] {
-    if (self->state_ == State::kIdle && !self->has_request()) self->close();
+  asio::post(stream_.get_executor(), [self = shared_from_this()] {
+    const bool idle = self->state_ == State::kIdle && !self->has_request();
+    if (idle || self->state_ == State::kHandshaking) self->close();
   });
 }
 
 /// Whether bytes of one are there: it was sent before draining began, and has its answer.
 bool HttpConnection::has_request() {
   ErrorCode ignored;
-  return buffer_.size() > 0 || socket_.available(ignored) > 0;
+  return buffer_.size() > 0 || stream_.socket().available(ignored) > 0;
 }
 
 // --- reading ----------------------------------------------------------------------------------
@@ -89,12 +103,15 @@ void HttpConnection::watch() {
   if (watching_ || buffer_.size() > 0) return;  // the next request is there, and waits its turn
   if (buffer_.capacity() > kFirstRead) buffer_ = {};  // of a large request
   watching_ = true;
-  socket_.async_read_some(buffer_.prepare(kFirstRead), then(&HttpConnection::on_watched));
+  stream_.async_read_some(buffer_.prepare(kFirstRead), then(&HttpConnection::on_watched));
 }
 
 void HttpConnection::on_watched(ErrorCode error, std::size_t bytes) {
   watching_ = false;
-  if (state_ == State::kLingering) return on_lingered(error, bytes);
+  if (state_ == State::kLingering) {
+    if (stream_.has_tls() && !error) return;  // on_farewell() comes
+    return on_lingered(error, bytes);
+  }
   buffer_.commit(bytes);
   if (state_ == State::kIdle) return error ? close() : read_header();
   if (error) client_gone();
@@ -122,7 +139,7 @@ void HttpConnection::read_header() {
   arm(shared_.options.request_timeout);
   const ErrorCode error = parse();
   if (error != http::error::need_more) return on_header(error, 0);
-  http::async_read_header(socket_, buffer_, *parser_, then(&HttpConnection::on_header));
+  http::async_read_header(stream_, buffer_, *parser_, then(&HttpConnection::on_header));
 }
 
 /// What is in the buffer, without a turn of the event loop.
@@ -141,7 +158,7 @@ void HttpConnection::on_header(ErrorCode error, std::size_t) {
   const auto expect = parser_->get()[http::field::expect];
   if (boost::beast::iequals(expect, "100-continue")) {
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-    return asio::async_write(socket_, asio::buffer(kContinue), then(&HttpConnection::read_body));
+    return asio::async_write(stream_, asio::buffer(kContinue), then(&HttpConnection::read_body));
   }
   read_body({}, 0);
 }
@@ -153,7 +170,7 @@ void HttpConnection::read_body(ErrorCode error, std::size_t) {
   if (!parser_->is_done() && buffer_.size() > 0) wrong = parse();
   if (wrong == http::error::need_more) wrong = {};
   if (wrong || parser_->is_done()) return on_request(wrong, 0);
-  http::async_read(socket_, buffer_, *parser_, then(&HttpConnection::on_request));
+  http::async_read(stream_, buffer_, *parser_, then(&HttpConnection::on_request));
 }
 
 void HttpConnection::on_request(ErrorCode error, std::size_t) {
@@ -226,7 +243,7 @@ void HttpConnection::handle() {
       std::make_shared<Exchange>([weak = weak_from_this(), number](HttpResponse response) {
         const auto self = weak.lock();
         if (!self) return;
-        asio::post(self->socket_.get_executor(),
+        asio::post(self->stream_.get_executor(),
                    [self, number, response = std::move(response)]() mutable {
                      self->respond(std::move(response), number);
                    });
@@ -276,10 +293,11 @@ void HttpConnection::write(HttpResponse response) {
     response_->set(http::field::content_type, response.content_type);
   if (!record_.id.empty()) response_->set("x-amzn-RequestId", record_.id);
   response_->keep_alive(keep_alive_);
-  response_->content_length(response.body.size());
+  // An answer that has no content by its status has no length either (RFC 9110, 8.6).
+  if (response.status != 204) response_->content_length(response.body.size());
   if (!head_) response_->body() = std::move(response.body);
   arm(shared_.options.write_timeout);
-  http::async_write(socket_, *response_, then(&HttpConnection::on_written));
+  http::async_write(stream_, *response_, then(&HttpConnection::on_written));
 }
 
 void HttpConnection::on_written(ErrorCode error, std::size_t) {
@@ -297,19 +315,29 @@ void HttpConnection::on_written(ErrorCode error, std::size_t) {
 /// may never see the answer: they are read and thrown away for a while.
 void HttpConnection::linger() {
   state_ = State::kLingering;
-  ErrorCode error;
-  socket_.shutdown(Socket::shutdown_send, error);
-  if (error) return close();
   arm(kLinger);
-  if (watching_) return;  // it goes on as this
+  if (stream_.has_tls()) return stream_.async_shutdown(then(&HttpConnection::on_farewell));
+  on_farewell({});
+}
+
+/// TLS has said that nothing more comes, where there is TLS, and the client may have sent more all
+/// the same: then the shutdown ends in an error, and that is what is thrown away.
+void HttpConnection::on_farewell(ErrorCode error) {
+  if (state_ != State::kLingering) return;
+  const bool reading = watching_;
+  if (stream_.has_tls() && (!error || reading)) return close();
+  ErrorCode failed;
+  stream_.socket().shutdown(HttpStream::Socket::shutdown_send, failed);
+  if (failed) return close();
+  if (reading) return;  // it goes on as this
   buffer_ = {};
-  socket_.async_read_some(buffer_.prepare(16 << 10), then(&HttpConnection::on_lingered));
+  stream_.socket().async_read_some(buffer_.prepare(16 << 10), then(&HttpConnection::on_lingered));
 }
 
 void HttpConnection::on_lingered(ErrorCode error, std::size_t bytes) {
   lingered_ += bytes;
   if (error || lingered_ > kLingerBytes) return close();
-  socket_.async_read_some(buffer_.prepare(16 << 10), then(&HttpConnection::on_lingered));
+  stream_.socket().async_read_some(buffer_.prepare(16 << 10), then(&HttpConnection::on_lingered));
 }
 
 void HttpConnection::close() {
@@ -321,7 +349,7 @@ void HttpConnection::close() {
   release();
   timer_.cancel();
   ErrorCode ignored;
-  socket_.close(ignored);
+  stream_.socket().close(ignored);
   shared_.ended(this);
 }
 
@@ -349,7 +377,7 @@ void HttpConnection::on_timer(ErrorCode error) {
   if (state_ != State::kReading) return close();
   timed_out_ = true;  // on_read_error() answers
   ErrorCode ignored;
-  socket_.cancel(ignored);
+  stream_.socket().cancel(ignored);
 }
 
 bool HttpConnection::reserve(std::uint64_t bytes) {

@@ -5,13 +5,13 @@
 #include <optional>
 #include <string>
 
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 
 #include "serving/http/server.h"
+#include "serving/http/stream.h"
 
 namespace musher {
 
@@ -31,9 +31,8 @@ struct HttpServerShared {
 /// it until it is closed.
 class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
  public:
-  using Socket = boost::asio::ip::tcp::socket;
-
-  HttpConnection(Socket socket, HttpServerShared& shared);
+  /// `tls`: null for none.
+  HttpConnection(HttpStream::Socket socket, HttpStream::Context tls, HttpServerShared& shared);
   ~HttpConnection();
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
@@ -42,7 +41,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void drain();  ///< closes it where it waits for a request
 
  private:
-  enum class State { kIdle, kReading, kHandling, kWriting, kLingering, kClosed };
+  enum class State { kHandshaking, kIdle, kReading, kHandling, kWriting, kLingering, kClosed };
   using Parser =
       boost::beast::http::request_parser<boost::beast::http::string_body, std::allocator<char>>;
   using Response = boost::beast::http::response<boost::beast::http::string_body>;
@@ -52,6 +51,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   template <typename Member>
   auto then(Member member);  ///< a completion handler that keeps this alive
 
+  void begin();
+  void on_handshake(ErrorCode error);
   bool has_request();
   void watch();
   void on_watched(ErrorCode error, std::size_t bytes);
@@ -71,6 +72,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void write(HttpResponse response);
   void on_written(ErrorCode error, std::size_t);
   void linger();
+  void on_farewell(ErrorCode error);
   void on_lingered(ErrorCode error, std::size_t bytes);
   void close();
 
@@ -80,7 +82,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   bool reserve(std::uint64_t bytes);
   void release();
 
-  Socket socket_;
+  HttpStream stream_;
   HttpServerShared& shared_;
   boost::asio::steady_timer timer_;
   Time deadline_ = Time::max();   ///< of what the connection is at

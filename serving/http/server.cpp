@@ -16,6 +16,7 @@
 #include "common/error.h"
 #include "common/thread.h"
 #include "serving/http/connection.h"
+#include "serving/http/server_tls.h"
 
 namespace musher {
 namespace {
@@ -35,7 +36,10 @@ std::uint64_t random_seed() {
 class HttpServer::Impl {
  public:
   Impl(HttpServerOptions options, HttpHandler handler)
-      : io_(options.threads), acceptor_(asio::make_strand(io_)), pause_(acceptor_.get_executor()) {
+      : tls_(options.tls ? std::make_unique<ServerTls>(*options.tls) : nullptr),
+        io_(options.threads),
+        acceptor_(asio::make_strand(io_)),
+        pause_(acceptor_.get_executor()) {
     shared_.options = std::move(options);
     shared_.handler = std::move(handler);
     shared_.id_seed = random_seed();
@@ -118,7 +122,8 @@ class HttpServer::Impl {
   }
 
   void add(tcp::socket socket) {
-    auto connection = std::make_shared<HttpConnection>(std::move(socket), shared_);
+    auto tls = tls_ ? tls_->current(std::chrono::steady_clock::now()) : nullptr;
+    auto connection = std::make_shared<HttpConnection>(std::move(socket), std::move(tls), shared_);
     {
       const std::lock_guard lock(mutex_);
       connections_[connection.get()] = connection;
@@ -147,6 +152,7 @@ class HttpServer::Impl {
     return all;
   }
 
+  const std::unique_ptr<ServerTls> tls_;  ///< null: none
   // Before the io_context, whose end destroys connections that wait for something.
   HttpServerShared shared_;
   mutable std::mutex mutex_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/deadline.h"
@@ -23,6 +24,19 @@ struct AccessRecord {
   std::chrono::steady_clock::duration upstream_time{};
 };
 
+/// The certificate that a server shows, in PEM.
+struct TlsOptions {
+  std::string certificate;  ///< a file: its own, then those between it and the authority
+  std::string key;          ///< a file that its owner alone may read
+  /// How often the files are looked at, so that a certificate may be renewed while the server runs.
+  std::chrono::milliseconds look_every{60'000};
+  /// That new files could not be used and the old go on; called on I/O threads.
+  std::function<void(const std::string&)> notice;
+};
+
+/// The `certificate.pem` and `key.pem` of a TLS folder, as `musher certs` makes them.
+TlsOptions tls_folder(const std::string& folder);
+
 struct HttpServerOptions {
   std::string address = "127.0.0.1";      ///< an IP
   std::uint16_t port = 0;                 ///< 0: a free one
@@ -36,6 +50,7 @@ struct HttpServerOptions {
   std::chrono::milliseconds write_timeout{30'000};
   std::chrono::milliseconds idle_timeout{60'000};       ///< between requests; then closed
   std::function<void(const AccessRecord&)> access_log;  ///< called on I/O threads
+  std::optional<TlsOptions> tls;                        ///< HTTPS; empty: HTTP
 };
 
 /// HTTP/1.1 on one address, in threads of its own: keep-alive, pipelining one after another,
@@ -43,7 +58,8 @@ struct HttpServerOptions {
 /// the connection closed. A handler that throws gives 500.
 class HttpServer {
  public:
-  /// Listens. kUnavailable where the address can't be had.
+  /// Listens. kUnavailable where the address can't be had; kInvalidArgument or kFailedPrecondition
+  /// naming a file of the certificate that can't be used.
   HttpServer(HttpServerOptions options, HttpHandler handler);
   ~HttpServer();  ///< at once: requests under way get no answer
   HttpServer(const HttpServer&) = delete;

@@ -74,6 +74,8 @@ void observe(EndpointOptions& options, EndpointMetrics& metrics, const Logger& l
     metrics.add(record);
     if (lines) log_access(log, record);
   };
+  if (options.http.tls)
+    options.http.tls->notice = [log](const std::string& text) { log->warn("{}", text); };
   options.inference.batch_log = [&metrics](const BatchRecord& record) { metrics.add(record); };
 }
 

@@ -132,13 +132,15 @@ HttpServerOptions metrics_listener(const std::string& text) {
   return listener;
 }
 
-/// A listener that others can reach needs TLS and a check of who calls: that is what stands before
-/// it.
-void check_address(const std::string& address) {
-  if (!is_loopback(address)) {
-    refuse("--address must be of this machine, e.g. 127.0.0.1, not " + address +
-           ": what is before it has TLS and checks who calls");
-  }
+/// A listener that others can reach needs TLS, and requests that are signed.
+void check_address(const EndpointOptions& options) {
+  const std::string& address = options.http.address;
+  if (is_loopback(address) || (options.http.tls && !options.keys.empty())) return;
+  refuse(
+      fmt::format("--address {} can be reached from other machines, which needs --tls, and "
+                  "--endpoint with --keys; without both it must be of this machine, e.g. "
+                  "127.0.0.1",
+                  address));
 }
 
 }  // namespace
@@ -147,6 +149,7 @@ std::optional<EndpointOptions> parse_endpoint_options(int argc, const char* cons
   EndpointOptions options;
   Given given;
   std::string metrics;
+  std::string tls;
   po::options_description description(
       "musher-endpoint: serves the model of a job by SageMaker's container contract, GET /ping and "
       "POST /invocations.\n"
@@ -162,7 +165,8 @@ std::optional<EndpointOptions> parse_endpoint_options(int argc, const char* cons
   };
   add("help,h", "print this and end");
   add("model", value(&options.model, "URI"), "model.tar.gz, s3://… or file:///…");
-  add("address", value(&options.http.address, "IP"), "to listen on (default 127.0.0.1)");
+  add("address", value(&options.http.address, "IP"),
+      "to listen on; another than of this machine needs --tls, --endpoint and --keys (127.0.0.1)");
   add("port", value(&given.port, "N"), "default 8080; 0: a free one");
   add("max-batch-size", value(&given.max_batch_size, "N"), "requests that run together (32)");
   add("max-batch-delay-ms", value(&given.max_batch_delay_ms, "MS"),
@@ -191,6 +195,8 @@ std::optional<EndpointOptions> parse_endpoint_options(int argc, const char* cons
   add("keys", value(&options.keys, "FOLDER"),
       "with --endpoint: the keys that `musher access` made");
   add("region", value(&options.endpoint.region, "REGION"), "of the endpoint (us-east-1)");
+  add("tls", value(&tls, "FOLDER"),
+      "HTTPS, with certificate.pem and key.pem of this folder, which `musher certs` makes");
   add("metrics-listen", value(&metrics, "HOST:PORT"),
       "a loopback address for GET /metrics alone; without --endpoint --port has it too");
   add("access-log", po::bool_switch(&options.access_log), "a line for each request");
@@ -207,10 +213,11 @@ std::optional<EndpointOptions> parse_endpoint_options(int argc, const char* cons
   }
   if (options.model.empty()) refuse("--model is missing");
   Uri::parse(options.model);
-  check_address(options.http.address);
   if (options.keys.empty() != options.endpoint.name.empty())
     refuse("--endpoint and --keys go together");
   if (!options.endpoint.name.empty()) check(options.endpoint);
+  if (!tls.empty()) options.http.tls = tls_folder(tls);
+  check_address(options);
   if (!metrics.empty()) options.metrics = metrics_listener(metrics);
   apply(given, options);
   return options;

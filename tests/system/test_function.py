@@ -6,13 +6,14 @@ import http.server
 import json
 import os
 import signal
+import ssl
 import threading
 import unittest
 
 import boto3
 import numpy as np
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, SSLError
 
 from musher_testing import BUCKET, BUILD, MusherTest, free_port, make_images, make_job
 
@@ -24,9 +25,9 @@ FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:lab"
 
 
 class HeldEndpoint:
-    """Stands for a model server: counts requests and answers them when told, or as told."""
+    """Stands for a model server: counts requests and answers them when told, or as told. `tls`: a TLS folder."""
 
-    def __init__(self):
+    def __init__(self, tls=None):
         held = self
         self.changed = threading.Condition()
         self.waiting = 0
@@ -56,7 +57,11 @@ class HeldEndpoint:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server.server_port}"
+        if tls:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(tls / "certificate.pem", tls / "key.pem")
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()
 
@@ -90,26 +95,29 @@ class Function(MusherTest):
             file.write(printed)
         return json.loads(printed)["AccessKey"], path
 
-    def client(self, service, port, key):
-        return boto3.client(service, endpoint_url=f"http://127.0.0.1:{port}", region_name=REGION,
+    def client(self, service, port, key, authority=None):
+        scheme = "https" if authority else "http"
+        return boto3.client(service, endpoint_url=f"{scheme}://127.0.0.1:{port}", region_name=REGION, verify=authority,
                             aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"],
                             config=Config(retries={"max_attempts": 0}, max_pool_connections=32))
 
-    def ping(self, port):
+    def ping(self, port, authority=None):
         with contextlib.suppress(ConnectionError):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection = http.client.HTTPSConnection(
+                "127.0.0.1", port, timeout=30, context=ssl.create_default_context(cafile=authority)
+            ) if authority else http.client.HTTPConnection("127.0.0.1", port, timeout=30)
             connection.request("GET", "/ping")
             status = connection.getresponse().status
             connection.close()
             return status == 200
         return False
 
-    def start(self, words, port, log):
+    def start(self, words, port, log, authority=None):
         process = self.processes.start([*map(str, words)], env=self.environment, log=log)
 
         def ready():
             self.assertIsNone(process.poll(), f"it ended: {log.read_text()}")
-            return self.ping(port)
+            return self.ping(port, authority)
 
         self.wait_until(ready, 60, "/ping says 200")
         return process
@@ -121,11 +129,11 @@ class Function(MusherTest):
         return ["function", "serve", "lab", "--keys", self.keys, "--region", REGION, "--endpoint", "dogs", "--endpoint-url", url,
                 "--endpoint-key", self.own_key, *arguments]
 
-    def start_function(self, url, *arguments):
+    def start_function(self, url, *arguments, address="127.0.0.1", authority=None):
         self.port = free_port()
         self.log = self.folder / "function.log"
-        words = self.function_words(url, "--listen", f"127.0.0.1:{self.port}", *arguments)
-        return self.start(self.command(words), self.port, self.log)
+        words = self.function_words(url, "--listen", f"{address}:{self.port}", *arguments)
+        return self.start(self.command(words), self.port, self.log, authority)
 
     def refused(self, call, **arguments):
         with self.assertRaises(ClientError) as caught:
@@ -139,12 +147,19 @@ class Function(MusherTest):
         endpoint_port = free_port()
         caller, _ = self.make_key("caller", "lambda:InvokeFunction", FUNCTION)
         direct, _ = self.make_key("direct", "sagemaker:InvokeEndpoint", DOGS)
+        # Endpoint and function are reached over HTTPS, as from other machines.
+        certificates = self.folder / "certificates"
+        self.musher("certs", certificates, "--name", "127.0.0.1", code=0)
+        authority = certificates / "server" / "ca.pem"
+        self.environment = {**self.environment, "AWS_CA_BUNDLE": str(authority)}
+        tls = ["--tls", certificates / "server"]
         self.start([ENDPOINT, "--model", description["ModelArtifacts"]["S3ModelArtifacts"], "--port", endpoint_port, "--endpoint",
-                    "dogs", "--keys", self.keys, "--region", REGION, "--access-log"], endpoint_port, self.folder / "endpoint.log")
-        server = self.start_function(f"http://127.0.0.1:{endpoint_port}", "--allow-url", f"s3://{BUCKET}/data/class1",
-                                     "--retry-after", "0.05")
+                    "dogs", "--keys", self.keys, "--region", REGION, "--access-log", "--address", "0.0.0.0", *tls], endpoint_port,
+                   self.folder / "endpoint.log", authority)
+        server = self.start_function(f"https://127.0.0.1:{endpoint_port}", "--allow-url", f"s3://{BUCKET}/data/class1",
+                                     "--retry-after", "0.05", *tls, address="0.0.0.0", authority=authority)
         key = f"data/class1/{self.picture.name}"
-        client = self.client("lambda", self.port, caller)
+        client = self.client("lambda", self.port, caller, authority)
 
         answer = client.invoke(FunctionName="lab", LogType="Tail", Payload=json.dumps({"url": f"s3://{BUCKET}/{key}"}))
         self.assertEqual((answer["StatusCode"], answer["ExecutedVersion"]), (200, "$LATEST"))
@@ -157,7 +172,7 @@ class Function(MusherTest):
         self.assertIn(f"aws_request_id={request_id}", payload["COntent-Type-In"])
         logits = json.loads(payload["body"])
         self.assertEqual((np.shape(logits), int(np.argmax(logits))), ((1, 3), 1))
-        by_endpoint = self.client("sagemaker-runtime", endpoint_port, direct).invoke_endpoint(
+        by_endpoint = self.client("sagemaker-runtime", endpoint_port, direct, authority).invoke_endpoint(
             EndpointName="dogs", ContentType="image/jpeg", Body=self.picture.read_bytes())
         np.testing.assert_allclose(logits, json.load(by_endpoint["Body"]), atol=1e-4)
         log = base64.b64decode(answer["LogResult"]).decode()
@@ -185,9 +200,9 @@ class Function(MusherTest):
         # What the callers may not.
         for key_pair, function, code in ((direct, "lab", "AccessDeniedException"), (caller, "other", "AccessDeniedException"),
                                          (caller | {"SecretAccessKey": "wrong"}, "lab", "InvalidSignatureException")):
-            error = self.refused(self.client("lambda", self.port, key_pair).invoke, FunctionName=function, Payload=b"{}")
+            error = self.refused(self.client("lambda", self.port, key_pair, authority).invoke, FunctionName=function, Payload=b"{}")
             self.assertEqual((error["ResponseMetadata"]["HTTPStatusCode"], error["Error"]["Code"]), (403, code))
-        error = self.refused(self.client("sagemaker-runtime", endpoint_port, caller).invoke_endpoint, EndpointName="dogs",
+        error = self.refused(self.client("sagemaker-runtime", endpoint_port, caller, authority).invoke_endpoint, EndpointName="dogs",
                              Body=b"")
         self.assertEqual(error["Error"]["Code"], "AccessDeniedException")
 
@@ -195,6 +210,25 @@ class Function(MusherTest):
         self.assertEqual(server.wait(timeout=60), 0, self.log.read_text())
         for secret in (caller["SecretAccessKey"], json.loads(self.own_key.read_text())["AccessKey"]["SecretAccessKey"]):
             self.assertNotIn(secret, self.log.read_text())
+
+    def test_an_endpoint_whose_certificate_is_another_authoritys_is_not_asked(self):
+        for name in ("own", "other"):
+            self.musher("certs", self.folder / name, "--name", "127.0.0.1", code=0)
+        own, other = (self.folder / name / "server" / "ca.pem" for name in ("own", "other"))
+        endpoint = HeldEndpoint(self.folder / "other" / "server")
+        self.addCleanup(endpoint.close)
+        endpoint.released.set()
+        caller, _ = self.make_key("caller", "lambda:*", "*")
+        self.environment = {**self.environment, "AWS_CA_BUNDLE": str(own)}
+        self.start_function(endpoint.url, "--allow-url", f"file://{self.folder}/data", "--tls", self.folder / "own" / "server",
+                            authority=own)
+        answer = self.client("lambda", self.port, caller, own).invoke(FunctionName="lab",
+                                                                      Payload=json.dumps({"url": f"file://{self.picture}"}))
+        self.assertEqual(answer["FunctionError"], "Unhandled")
+        self.assertEqual(json.load(answer["Payload"])["errorType"], "ServiceUnavailable")
+        self.assertEqual(endpoint.waiting, 0)
+        with self.assertRaises(SSLError):
+            self.client("lambda", self.port, caller, other).invoke(FunctionName="lab", Payload=b"{}")
 
     def test_the_eleventh_simultaneous_call_is_throttled_and_events_wait(self):
         endpoint = HeldEndpoint()
@@ -244,7 +278,7 @@ class Function(MusherTest):
             self.assertIn(part, self.musher(*words, code=2).stderr)
 
         good = self.function_words(url, *allowed)
-        fails("proxy before it that has TLS", *good, "--listen", "0.0.0.0:7078")
+        fails("needs --tls", *good, "--listen", "0.0.0.0:7078")
         fails("without TLS", *self.function_words("http://10.0.0.1:8080", *allowed))
         fails("--allow-url", *self.function_words(url))
         fails("--reserved-concurrency", *good, "--reserved-concurrency", "-1")

@@ -1,9 +1,8 @@
-#include "rpc/certificates.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "common/error.h"
+#include "rpc/server_certificate.h"
 
 namespace musher {
 namespace {
@@ -53,6 +52,15 @@ TEST(Certificates, OfACoordinatorAreNoneForAClient) {
   const Identity coordinator = issue(authority, Role::kCoordinator, Validity::days(1));
   EXPECT_EQ(CertificateJudge(authority.certificate).judge(coordinator.certificate, kNow).flaw,
             Flaw::kUntrusted);
+}
+
+TEST(Certificates, OfAServerOpenNoDoorOfTheCoordinators) {
+  const Identity authority = make_authority(Validity::days(10));
+  const Identity server = issue_server(authority, Validity::days(1), {"one.example"});
+  const Finding finding = CertificateJudge(authority.certificate).judge(server.certificate, kNow);
+  EXPECT_EQ(finding.flaw, Flaw::kUntrusted);
+  for (const Role role : {Role::kCoordinator, Role::kWorker, Role::kClient})
+    EXPECT_NE(finding.name, common_name(role));
 }
 
 TEST(Certificates, AreRefusedBeforeTheirTimeAndAfterItEachTimeTheyAreShown) {

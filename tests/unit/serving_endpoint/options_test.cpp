@@ -28,11 +28,21 @@ TEST(EndpointOptions, AreTakenInTheirUnits) {
   EXPECT_EQ(watched.metrics->port, 9100);
 }
 
+TEST(EndpointOptions, OthersReachItByTlsAndSignedAlone) {
+  const EndpointOptions options =
+      parsed({"--address", "0.0.0.0", "--tls", "/t", "--endpoint", "dogs", "--keys", "/k"});
+  EXPECT_EQ(options.http.tls->certificate, "/t/certificate.pem");
+  EXPECT_EQ(options.http.tls->key, "/t/key.pem");
+  EXPECT_FALSE(parsed({}).http.tls);
+}
+
 TEST(EndpointOptions, WhatIsWrongIsNamed) {
   const auto refused = [](const char* part, std::vector<const char*> words) {
     test::expect_error(ErrorCode::kInvalidArgument, {part, "--help"}, [&] { parsed(words); });
   };
-  refused("--address", {"--address", "0.0.0.0"});
+  refused("--tls", {"--address", "0.0.0.0"});
+  refused("--keys", {"--address", "0.0.0.0", "--tls", "/t"});
+  refused("--tls", {"--address", "10.0.0.1", "--endpoint", "dogs", "--keys", "/k"});
   refused("--port", {"--port", "65536"});
   for (const char* listener : {"0.0.0.0:9100", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", ":1"})
     refused("--metrics-listen", {"--metrics-listen", listener});

@@ -278,6 +278,17 @@ TEST_F(HttpServerTest, HeadHasTheHeaderOfTheAnswerAndNoBody) {
   EXPECT_TRUE(answer.ends_with("\r\n\r\n"));
 }
 
+TEST_F(HttpServerTest, AnAnswerWithoutContentHasNoLengthAndTheConnectionGoesOn) {
+  serve();
+  RawClient client(server_->port());
+  client.send("DELETE /held HTTP/1.1\r\nHost: x\r\n\r\n");
+  next_held().second->answer({.status = 204, .content_type = "", .body = "", .headers = {}});
+  EXPECT_THAT(client.read_answer(), testing::AllOf(testing::StartsWith("HTTP/1.1 204 "),
+                                                   Not(HasSubstr("Content-Length"))));
+  client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(status_of(client.read_answer()), "200");
+}
+
 TEST_F(HttpServerTest, DrainingAnswersWhatIsUnderWayAndTakesNothingNew) {
   serve();
   RawClient idle(server_->port());
