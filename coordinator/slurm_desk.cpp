@@ -1,5 +1,7 @@
 #include "coordinator/slurm_desk.h"
 
+#include <algorithm>
+
 #include "common/error.h"
 #include "coordinator/host_agent.h"
 #include "launch/command.h"
@@ -57,7 +59,15 @@ void SlurmDesk::terminate(const SlurmTarget& target) {
 }
 
 void SlurmDesk::kill(const SlurmTarget& target) {
-  order([this, target] { call(scancel_kill_argv(options_, target)); });
+  order([this, target] {
+    if (may_run(target)) call(scancel_kill_argv(options_, target));
+  });
+}
+
+void SlurmDesk::end(const SlurmTarget& target) {
+  order([this, target] {
+    if (may_run(target)) call(scancel_argv(options_, target));
+  });
 }
 
 void SlurmDesk::look() {
@@ -118,14 +128,28 @@ void SlurmDesk::call(const std::vector<std::string>& argv) {
   }
 }
 
-void SlurmDesk::list() {
+std::optional<std::vector<SlurmJob>> SlurmDesk::list() {
   try {
     const CommandResult result = run_command(squeue_argv(options_), "", Deadline::after(kCallTime));
-    if (result.exit_code != 0) return listener_.away(complaint(result));
-    listener_.listed(parse_squeue(result.out));
+    if (result.exit_code == 0) {
+      const std::vector<SlurmJob> jobs = parse_squeue(result.out);
+      listener_.listed(jobs);
+      return jobs;
+    }
+    listener_.away(complaint(result));
   } catch (const std::exception& error) {
     listener_.away(error.what());
   }
+  return std::nullopt;
+}
+
+bool SlurmDesk::may_run(const SlurmTarget& target) {
+  const auto jobs = list();
+  if (!jobs) return true;
+  return std::any_of(jobs->begin(), jobs->end(), [&](const SlurmJob& job) {
+    const bool is_it = target.id != 0 ? job.id == target.id : job.name == target.name;
+    return is_it && phase_of(job.state) == SlurmPhase::kRuns;
+  });
 }
 
 }  // namespace musher

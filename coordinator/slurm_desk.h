@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,7 +46,10 @@ class SlurmDesk {
   void submit(const SlurmRequest& request, const std::map<std::string, std::string>& files);
   void cancel(const SlurmTarget& target);
   void terminate(const SlurmTarget& target);  ///< SIGTERM to the batch script
-  void kill(const SlurmTarget& target);       ///< SIGKILL to all its processes
+  /// SIGKILL to all its processes, and the job's end. Only where it runs: one that Slurm is putting
+  /// back into the queue just now would count as cancelled, and nobody could tell why it ended.
+  void kill(const SlurmTarget& target);
+  void end(const SlurmTarget& target);
   /// Asks for the jobs' states at once.
   void look();
 
@@ -54,7 +58,9 @@ class SlurmDesk {
   void order(std::function<void()> work);
   void hand_in(const SlurmRequest& request, const std::map<std::string, std::string>& files);
   void call(const std::vector<std::string>& argv);
-  void list();
+  /// Tells the listener. Absent: Slurm does not answer.
+  std::optional<std::vector<SlurmJob>> list();
+  bool may_run(const SlurmTarget& target);
 
   const SlurmOptions options_;
   const std::chrono::milliseconds interval_;

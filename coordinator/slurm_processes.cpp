@@ -31,7 +31,7 @@ void SlurmProcesses::kill_ranks() {
 }
 
 void SlurmProcesses::kill_all() {
-  desk_.cancel(target());
+  desk_.end(target());
 }
 
 }  // namespace musher
