@@ -23,8 +23,9 @@ struct Expectations {
   std::chrono::milliseconds clock_limit{2'000};
 };
 
-/// NVIDIA's oldest driver for the CUDA of the pinned LibTorch, which is 13: release 580 (CUDA
-/// Toolkit Release Notes, "CUDA Driver": minor version compatibility of 13.x).
+/// NVIDIA's oldest driver for the CUDA of the pinned LibTorch, which is 13
+/// (launch/requirements.txt): "CUDA 13.x: >= 580", table 1 of
+/// https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
 constexpr int kOldestDriver = 580;
 
 /// All that is wrong with a host; none: it is fit. One that did not answer has just that.

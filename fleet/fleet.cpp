@@ -57,13 +57,13 @@ std::string client_token(const std::string& fleet, const std::vector<FleetInstan
 void start_instances(const AwsAccess& access, const FleetSettings& settings,
                      const FleetSurroundings& around, std::size_t count,
                      const std::vector<FleetInstance>& seen, Deadline deadline) {
-  const json request = {
-      {"LaunchTemplate",
-       {{"LaunchTemplateName", fleet_resource(settings.name)}, {"Version", "$Latest"}}},
-      {"MinCount", count},
-      {"MaxCount", count},
-      {"SubnetId", around.subnet},
-      {"ClientToken", client_token(settings.name, seen)}};
+  json request = {{"LaunchTemplate",
+                   {{"LaunchTemplateName", fleet_resource(settings.name)}, {"Version", "$Latest"}}},
+                  {"MinCount", count},
+                  {"MaxCount", count},
+                  {"ClientToken", client_token(settings.name, seen)}};
+  // Where the template has interfaces, it is theirs.
+  if (around.efa_interfaces == 0) request["SubnetId"] = around.subnet;
   const Deadline settled = Deadline::after(kSettling);
   for (Backoff backoff;; backoff.wait(deadline)) {
     try {
@@ -158,6 +158,7 @@ Fleet fleet_up(const AwsAccess& access, const FleetSettings& settings, const Fle
   std::vector<FleetInstance> seen = fleet_instances(access, settings.name, deadline);
   if (seen.size() < static_cast<std::size_t>(settings.instances)) {
     admit_callers(access, settings, anchor.group, deadline);
+    if (around.efa_interfaces > 0) let_out_to_itself(access, anchor.group, deadline);
     make_role(access, settings, around.region, anchor.until, deadline);
     if (wants_placement_group(around)) {
       make_placement_group(access, settings, anchor.until, deadline);
@@ -188,7 +189,7 @@ json fleet_dry_run(const AwsAccess& access, const FleetSettings& settings, Deadl
       {"LaunchTemplate",
        {{"LaunchTemplateName", name},
         {"LaunchTemplateData", launch_template(settings, around, group, until)}}},
-      {"UserData", user_data(settings, around.region, until)},
+      {"UserData", user_data(settings, around, until)},
       {"Instances", settings.instances},
   };
   if (wants_placement_group(around)) {

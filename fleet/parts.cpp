@@ -63,9 +63,30 @@ void look_at_type(const AwsAccess& access, const FleetSettings& settings, FleetS
   for (const json& gpu : type.value("GpuInfo", json::object()).value("Gpus", json::array())) {
     around.gpus += gpu.value("Count", 0);
   }
+  const json network = type.value("NetworkInfo", json::object());
+  if (settings.efa != EfaUse::kNo && network.value("EfaSupported", false)) {
+    around.efa_interfaces =
+        network.value("EfaInfo", json::object()).value("MaximumEfaInterfaces", 1);
+  } else if (settings.efa == EfaUse::kAlways) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("--efa always: {} has no Elastic Fabric Adapter", settings.type));
+  }
   const json strategies =
       type.value("PlacementGroupInfo", json::object()).value("SupportedStrategies", json::array());
   around.cluster = std::find(strategies.begin(), strategies.end(), "cluster") != strategies.end();
+}
+
+/// That of a parameter of Systems Manager.
+std::string image_of_parameter(const AwsAccess& access, const std::string& name,
+                               Deadline deadline) {
+  try {
+    const json found = aws_call(access, "ssm", "get-parameter", {{"Name", name}}, deadline);
+    return found.at("Parameter").at("Value");
+  } catch (const AwsError& error) {
+    if (error.aws_code() != "ParameterNotFound") throw;
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("--image: there is no parameter {} in Systems Manager", name));
+  }
 }
 
 void look_at_image(const AwsAccess& access, const FleetSettings& settings,
@@ -76,7 +97,12 @@ void look_at_image(const AwsAccess& access, const FleetSettings& settings,
                             "driver; name one with driver 580 or newer",
                             settings.type));
   }
-  json request = {{"ImageIds", {settings.image}}};
+  constexpr std::string_view kParameter = "ssm:";
+  const std::string image_id =
+      settings.image.starts_with(kParameter)
+          ? image_of_parameter(access, settings.image.substr(kParameter.size()), deadline)
+          : settings.image;
+  json request = {{"ImageIds", {image_id}}};
   if (settings.image.empty()) {
     request = {
         {"Owners", {kDebianAccount}},
@@ -179,6 +205,13 @@ void admit_callers(const AwsAccess& access, const FleetSettings& settings, const
                {{"GroupId", group}, {"IpPermissions", {rule}}}, deadline);
     });
   }
+}
+
+void let_out_to_itself(const AwsAccess& access, const std::string& group, Deadline deadline) {
+  unless({"InvalidPermission.Duplicate"}, [&] {
+    aws_call(access, "ec2", "authorize-security-group-egress",
+             {{"GroupId", group}, {"IpPermissions", {egress_rule(group)}}}, deadline);
+  });
 }
 
 void make_role(const AwsAccess& access, const FleetSettings& settings, const std::string& region,

@@ -30,6 +30,7 @@ FleetAnchor make_anchor(const AwsAccess& access, const FleetSettings& settings,
 
 void admit_callers(const AwsAccess& access, const FleetSettings& settings, const std::string& group,
                    Deadline deadline);
+void let_out_to_itself(const AwsAccess& access, const std::string& group, Deadline deadline);
 void make_role(const AwsAccess& access, const FleetSettings& settings, const std::string& region,
                FleetTime until, Deadline deadline);
 void make_placement_group(const AwsAccess& access, const FleetSettings& settings, FleetTime until,

@@ -51,6 +51,7 @@ void check_fleet_name(const std::string& name) {
 
 void check_settings(const FleetSettings& settings) {
   static const std::regex type(R"([a-z][a-z0-9-]*\.[a-z0-9-]+)");
+  static const std::regex parameter("ssm:/?[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*");
   static const std::regex software(R"(s3://[a-z0-9.-]+/[A-Za-z0-9!_.()/-]+\.tar\.gz)");
   check_fleet_name(settings.name);
   check(settings.instances >= 1 && settings.instances <= 1000,
@@ -72,6 +73,9 @@ void check_settings(const FleetSettings& settings) {
         "instances may do");
   check(settings.software.empty() || std::regex_match(settings.software, software),
         "--software must be s3://BUCKET/KEY.tar.gz, not \"" + settings.software + "\"");
+  check(!settings.image.starts_with("ssm:") || std::regex_match(settings.image, parameter),
+        "--image must be an AMI or ssm: and the name of a parameter that has one, not \"" +
+            settings.image + "\"");
   check(settings.disk_gib >= 8, "--disk must be at least 8 (GiB)");
 }
 
@@ -104,11 +108,12 @@ std::optional<std::string> tag_of(const json& tagged, const std::string& key) {
 }
 
 std::string plan_digest(const FleetSettings& settings) {
-  const json all = {settings.type,        settings.spot,       settings.image,
-                    settings.subnet,      settings.admit,      settings.instance_profile,
-                    settings.role_policy, settings.software,   settings.root,
-                    settings.cache,       settings.public_key, settings.disk_gib,
-                    settings.tags};
+  json all = {settings.type,        settings.spot,       settings.image,
+              settings.subnet,      settings.admit,      settings.instance_profile,
+              settings.role_policy, settings.software,   settings.root,
+              settings.cache,       settings.public_key, settings.disk_gib,
+              settings.tags};
+  if (settings.efa != EfaUse::kNo) all.push_back(static_cast<int>(settings.efa));
   return hex64(hash64(all.dump()));
 }
 
@@ -143,6 +148,23 @@ json ingress_rules(const FleetSettings& settings, const std::string& group) {
   return {fleet, ssh};
 }
 
+json egress_rule(const std::string& group) {
+  return {{"IpProtocol", "-1"}, {"UserIdGroupPairs", {{{"GroupId", group}}}}};
+}
+
+json efa_interfaces(const FleetSurroundings& around, const std::string& group) {
+  json interfaces = json::array();
+  for (int card = 0; card < around.efa_interfaces; ++card) {
+    interfaces.push_back({{"NetworkCardIndex", card},
+                          {"DeviceIndex", card == 0 ? 0 : 1},
+                          {"InterfaceType", card == 0 ? "efa" : "efa-only"},
+                          {"SubnetId", around.subnet},
+                          {"Groups", {group}},
+                          {"DeleteOnTermination", true}});
+  }
+  return interfaces;
+}
+
 json role_trust() {
   return {{"Version", "2012-10-17"},
           {"Statement",
@@ -153,7 +175,7 @@ json role_trust() {
 
 json launch_template(const FleetSettings& settings, const FleetSurroundings& around,
                      const std::string& group, FleetTime until) {
-  const std::string data = user_data(settings, around.region, until);
+  const std::string data = user_data(settings, around, until);
   check(data.size() <= kLongestUserData, "the instances' set-up is longer than EC2 takes");
   const json tags = fleet_tags(settings, until);
   json made = {
@@ -161,7 +183,6 @@ json launch_template(const FleetSettings& settings, const FleetSurroundings& aro
       {"InstanceType", settings.type},
       {"InstanceInitiatedShutdownBehavior", "terminate"},
       {"IamInstanceProfile", {{"Name", profile_of(settings, around.region)}}},
-      {"SecurityGroupIds", {group}},
       {"UserData", base64(data)},
       {"MetadataOptions",
        {{"HttpTokens", "required"}, {"HttpEndpoint", "enabled"}, {"HttpPutResponseHopLimit", 1}}},
@@ -176,6 +197,11 @@ json launch_template(const FleetSettings& settings, const FleetSurroundings& aro
        {{{"ResourceType", "instance"}, {"Tags", tags}},
         {{"ResourceType", "volume"}, {"Tags", tags}}}},
   };
+  if (around.efa_interfaces > 0) {
+    made["NetworkInterfaces"] = efa_interfaces(around, group);  // not beside SecurityGroupIds
+  } else {
+    made["SecurityGroupIds"] = {group};
+  }
   if (wants_placement_group(around)) {
     made["Placement"] = {{"GroupName", fleet_resource(settings.name)}};
   }

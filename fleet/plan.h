@@ -13,6 +13,9 @@ namespace musher {
 
 using FleetTime = std::chrono::sys_seconds;
 
+/// Whether instances are started with Elastic Fabric Adapters, and their software is installed.
+enum class EfaUse { kNo, kWhereThereIs, kAlways };
+
 /// What is asked for.
 struct FleetSettings {
   std::string name;
@@ -20,7 +23,7 @@ struct FleetSettings {
   std::string type;  ///< e.g. g5.xlarge
   bool spot = false;
   double max_hours = 0;            ///< from when it is made; then all of it ends
-  std::string image;               ///< AMI; empty: the newest Debian 12
+  std::string image;               ///< AMI, or ssm:PARAMETER that has one; empty: newest Debian 12
   std::string subnet;              ///< empty: the default VPC's first one
   std::vector<std::string> admit;  ///< who may come in by ssh: CIDR or security group
   std::string instance_profile;    ///< one that is there; empty: made of `role_policy`
@@ -30,6 +33,7 @@ struct FleetSettings {
   std::string cache;               ///< where its pinned environment is, likewise
   std::string public_key;          ///< by which the hosts let the caller in
   int disk_gib = 100;              ///< of an encrypted volume
+  EfaUse efa = EfaUse::kNo;
   std::map<std::string, std::string> tags;  ///< further ones
 };
 
@@ -42,6 +46,7 @@ struct FleetSurroundings {
   std::string root_device;  ///< of the image, e.g. /dev/xvda
   int gpus = 0;             ///< of an instance
   bool cluster = false;     ///< the type may be in a cluster placement group
+  int efa_interfaces = 0;   ///< that instances are to have; 0: they have no EFA
 };
 
 /// Throws kInvalidArgument naming the option that is wrong.
@@ -68,11 +73,20 @@ std::string time_text(FleetTime time);
 /// Absent where it is no time in that form.
 std::optional<FleetTime> parse_time(const std::string& text);
 
+/// With EFA traffic goes by the security group alone: all of it from the group to itself must be
+/// allowed in both directions, and that anything may go anywhere does not count.
+/// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa-start.html
+nlohmann::json egress_rule(const std::string& group);
+
 /// The fleet itself, by anything; the caller, by ssh. As AuthorizeSecurityGroupIngress has it.
 nlohmann::json ingress_rules(const FleetSettings& settings, const std::string& group);
 
 /// Who may take the role: EC2 instances.
 nlohmann::json role_trust();
+
+/// The first network card with an address, each further one for EFA alone, as AWS advises for types
+/// with several: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa-acc-inst-types.html
+nlohmann::json efa_interfaces(const FleetSurroundings& around, const std::string& group);
 
 /// Metadata by IMDSv2 alone, an encrypted volume, an end that terminates, no key pair of EC2's.
 nlohmann::json launch_template(const FleetSettings& settings, const FleetSurroundings& around,

@@ -39,14 +39,27 @@ mkdir -p "$root"
 aws --region "$region" s3 cp --only-show-errors "$software" - | tar -xz -C "$root"
 )";
 
+/// AWS's documented way, with its tests left to `musher hosts check`:
+/// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa-start-nccl.html. It builds the kernel's
+/// module, and brings libfabric and NCCL's plugin (aws-ofi-nccl). 1.51.0 is for Debian 12 too.
+constexpr const char* kEfa = R"sh(
+if ! test -e /opt/amazon/ofi-nccl; then
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends curl pciutils "linux-headers-$(uname -r)" >/dev/null
+  curl -fsS https://efa-installer.amazonaws.com/aws-efa-installer-1.51.0.tar.gz | tar -xz -C /tmp
+  (cd /tmp/aws-efa-installer && ./efa_installer.sh -y >/var/log/efa-installer.log 2>&1)
+  rm -rf /tmp/aws-efa-installer
+fi
+)sh";
+
 }  // namespace
 
-std::string host_script(const FleetSettings& settings, const std::string& region) {
+std::string host_script(const FleetSettings& settings, const FleetSurroundings& around) {
   std::string text = "#!/bin/bash\n# Made by `musher fleet up`: makes this instance a host.\n";
   text += "set -euo pipefail\nexport DEBIAN_FRONTEND=noninteractive HOME=/root\n";
   text += fmt::format("root={}\ncache={}\nsoftware={}\nregion={}\n",
                       quoted_for_shell(settings.root), quoted_for_shell(settings.cache),
-                      quoted_for_shell(settings.software), quoted_for_shell(region));
+                      quoted_for_shell(settings.software), quoted_for_shell(around.region));
   text += R"(console=$1
 keys=${2:-/etc/ssh}
 say() { printf '\nmusher-fleet: %s\n' "$*" >>"$console"; }
@@ -54,6 +67,7 @@ trap 'say "failed: line $LINENO: $BASH_COMMAND"' ERR
 systemctl daemon-reload
 systemctl enable --now musher-budget.timer
 )";
+  if (around.efa_interfaces > 0) text += kEfa;
   if (!settings.software.empty()) text += kFetch;
   text += R"sh(MUSHER_CACHE=$cache "$root/launch/setup" --run-only
 chmod -R a+rX "$root" "$cache"
@@ -64,7 +78,8 @@ say ready
   return text;
 }
 
-std::string user_data(const FleetSettings& settings, const std::string& region, FleetTime until) {
+std::string user_data(const FleetSettings& settings, const FleetSurroundings& around,
+                      FleetTime until) {
   const auto file = [](const char* path, const char* mode, const std::string& content) {
     return json{{"path", path}, {"permissions", mode}, {"content", content}};
   };
@@ -74,7 +89,7 @@ std::string user_data(const FleetSettings& settings, const std::string& region, 
       {"ssh_pwauth", false},
       {"write_files",
        {file(kService, "0644", kServiceText), file(kTimer, "0644", timer_text(until)),
-        file(kScript, "0755", host_script(settings, region))}},
+        file(kScript, "0755", host_script(settings, around))}},
       {"runcmd", {{kScript, "/dev/console"}}},
   };
   return "#cloud-config\n" + config.dump(1) + "\n";

@@ -9,10 +9,11 @@ namespace musher {
 /// What cloud-init does on each host: the end of its time first, then Musher and its pinned
 /// libraries. Nothing in it is secret. It tells how it went on the console, which
 /// GetConsoleOutput shows: see parse_console(). `#cloud-config` and JSON, which is YAML too.
-std::string user_data(const FleetSettings& settings, const std::string& region, FleetTime until);
+std::string user_data(const FleetSettings& settings, const FleetSurroundings& around,
+                      FleetTime until);
 
 /// The script in it. Takes the console's file as its argument.
-std::string host_script(const FleetSettings& settings, const std::string& region);
+std::string host_script(const FleetSettings& settings, const FleetSurroundings& around);
 
 /// What a host has told so far.
 struct HostConsole {

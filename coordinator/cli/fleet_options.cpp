@@ -35,6 +35,14 @@ std::map<std::string, std::string> tags_of(const std::vector<std::string>& words
   return tags;
 }
 
+EfaUse efa_use(const std::string& word) {
+  if (word == "no") return EfaUse::kNo;
+  if (word == "where-there-is") return EfaUse::kWhereThereIs;
+  if (word == "always") return EfaUse::kAlways;
+  throw Error(ErrorCode::kInvalidArgument,
+              "--efa must be no, where-there-is or always, not \"" + word + "\"");
+}
+
 }  // namespace
 
 void FleetOptions::add_to(Options& options) {
@@ -52,11 +60,17 @@ void FleetOptions::add_to(Options& options) {
               "instead: an instance profile that is there");
   options.add("software", &settings_.software, "S3URI",
               "the archive of launch/bundle, which the instances fetch (Musher is in the image)");
-  options.add("image", &settings_.image, "AMI",
-              "Debian 12, with an NVIDIA driver where there are GPUs (Debian's newest)");
+  options.add(
+      "image", &settings_.image, "AMI",
+      "Debian 12, with an NVIDIA driver where there are GPUs, or ssm: and the parameter that "
+      "has it (Debian's newest)");
   options.add("subnet", &settings_.subnet, "SUBNET", "where (the default VPC's first)");
   options.add("disk", &settings_.disk_gib, "GIB", "of the encrypted volume of each (100)");
   options.add("slots", &slots_, "N", "ranks on a host (its GPUs, at least 1)");
+  options.add(
+      "efa", &efa_, "WHEN",
+      "Elastic Fabric Adapters, with their driver and NCCL's plugin: no, where-there-is (if "
+      "the type has them), always (no)");
   options.add("tag", &tags_, "KEY=VALUE", "for all that is made; may be repeated");
 }
 
@@ -65,6 +79,7 @@ FleetSettings FleetOptions::settings(const std::string& name) const {
   settings.name = name;
   if (!role_policy_.empty()) settings.role_policy = read_policy(role_policy_);
   settings.tags = tags_of(tags_);
+  settings.efa = efa_use(efa_);
   // Both are at the same paths on the hosts: ROOT/build/bin/musher, and what ROOT/.venv links to.
   settings.root = fs::read_symlink("/proc/self/exe").parent_path().parent_path().parent_path();
   settings.cache =

@@ -21,6 +21,7 @@ class FleetOptions {
  private:
   FleetSettings settings_;
   std::string role_policy_;
+  std::string efa_ = "no";
   std::vector<std::string> tags_;
   std::optional<int> slots_;
 };

@@ -72,7 +72,7 @@ class StandIn:
             return self.answer(start_response, "200 OK", "application/json", self.control(path, body))
         environ["wsgi.input"] = io.BytesIO(body)
         form = urllib.parse.parse_qs(body.decode(errors="replace"))
-        action = form.get("Action", [""])[0]
+        action = form.get("Action", [""])[0] or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         with self.lock:
             self.calls.append(action)
             failure = next((one for one in self.failures if one["action"] == action and one["times"] > 0), None)

@@ -139,6 +139,29 @@ class Fleet(AwsTest):
             self.assertIn(f"the security group {group} is not the fleet's", done.stderr)
         self.ec2.describe_security_groups(GroupIds=[group])
 
+    def test_with_efa_all_traffic_stays_in_the_group_and_the_image_may_be_a_parameter(self):
+        self.client("ssm").put_parameter(Name="/images/musher", Value=WITH_DRIVER, Type="String")
+        self.up("--efa", "always", "--image", "ssm:/images/musher", type="c7i.48xlarge")
+        data = self.template()
+        self.assertEqual(data["ImageId"], WITH_DRIVER)
+        self.assertEqual(data["Placement"]["GroupName"], "musher-one")
+        self.assertNotIn("SecurityGroupIds", data)
+        group, = (one for one in self.ec2.describe_security_groups()["SecurityGroups"] if one["GroupName"] == "musher-one")
+        one, = data["NetworkInterfaces"]
+        self.assertEqual((one["InterfaceType"], one["DeviceIndex"], one["Groups"]), ("efa", 0, [group["GroupId"]]))
+        self.assertIn([group["GroupId"]], [[pair["GroupId"] for pair in rule["UserIdGroupPairs"]] for rule in group["IpPermissionsEgress"]
+                                           if rule["IpProtocol"] == "-1"])
+        self.assertEqual({one["SubnetId"] for one in self.instances("one")}, {one["SubnetId"]})
+        script = next(one["content"] for one in self.cloud_config()["write_files"] if one["path"].endswith("musher-host"))
+        self.assertIn("./efa_installer.sh -y", script)
+        self.down()
+        self.assert_nothing_left()
+        self.assertIn("c7i.large has no Elastic Fabric Adapter", self.up("--efa", "always", code=2).stderr)
+        self.assertIn("no parameter /images/none", self.up("--image", "ssm:/images/none", code=2).stderr)
+        self.up("--efa", "where-there-is", instances=1)
+        self.assertNotIn("NetworkInterfaces", self.template())
+        self.down()
+
     def test_a_dry_run_says_what_would_be_made_and_makes_nothing(self):
         plan = json.loads(self.up("--dry-run", "--image", WITH_DRIVER, type="g5.xlarge", instances=4).stdout)
         self.assertEqual((plan["Instances"], plan["Region"]), (4, "us-east-1"))
@@ -220,6 +243,7 @@ class Fleet(AwsTest):
     def test_who_rents_fleets_may_do_what_it_must_and_nothing_else(self):
         policy = self.fleet_policy()
         self.iam.create_instance_profile(InstanceProfileName="musher-worker")
+        self.client("ssm").put_parameter(Name="/musher/image", Value=DEBIAN, Type="String")
         # moto knows actions, but neither resources nor conditions of EC2's.
         flat = {"Version": "2012-10-17", "Statement": [{"Effect": one["Effect"], "Action": one["Action"], "Resource": "*"}
                                                        for one in policy["Statement"]]}
@@ -231,7 +255,7 @@ class Fleet(AwsTest):
         ec2, iam = self.client("ec2", **credentials), self.client("iam", **credentials)
         before = len(self.control("stand-in/calls"))
         self.control("moto-api/reset-auth", 0)
-        self.up(profile="musher-worker", instances=1)
+        self.up("--efa", "always", "--image", "ssm:/musher/image", profile="musher-worker", instances=1, type="c7i.48xlarge")
         self.musher("fleet", "list", *self.aws, code=0)
         self.down()
         for denied in (lambda: iam.create_role(RoleName="mine", AssumeRolePolicyDocument="{}"),

@@ -11,6 +11,7 @@ namespace musher {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 FleetSettings settings() {
   FleetSettings settings;
@@ -83,7 +84,32 @@ TEST(FleetPlan, OnlyTheFleetAndTheCallersComeIn) {
 }
 
 TEST(HostScript, PathsAreQuotedForTheShell) {
-  EXPECT_THAT(host_script(settings(), "us-east-1"), HasSubstr("root='/opt/it'\\''s here'\n"));
+  FleetSurroundings around;
+  around.region = "us-east-1";
+  EXPECT_THAT(host_script(settings(), around), HasSubstr("root='/opt/it'\\''s here'\n"));
+}
+
+TEST(FleetPlan, WithEfaTheTemplateHasInterfacesAndTheHostTheirSoftware) {
+  FleetSurroundings around;
+  around.region = "us-east-1";
+  around.subnet = "subnet-1";
+  const auto template_of = [&] {
+    return launch_template(settings(), around, "sg-1", FleetTime(std::chrono::hours(1)));
+  };
+  nlohmann::json made = template_of();
+  EXPECT_EQ(made.at("SecurityGroupIds"), nlohmann::json({"sg-1"}));
+  EXPECT_FALSE(made.contains("NetworkInterfaces"));
+  EXPECT_THAT(host_script(settings(), around), Not(HasSubstr("efa_installer.sh")));
+  around.efa_interfaces = 2;
+  made = template_of();
+  EXPECT_FALSE(made.contains("SecurityGroupIds")) << "EC2 takes one or the other";
+  const nlohmann::json expected = nlohmann::json::parse(R"([
+    {"NetworkCardIndex": 0, "DeviceIndex": 0, "InterfaceType": "efa", "SubnetId": "subnet-1",
+     "Groups": ["sg-1"], "DeleteOnTermination": true},
+    {"NetworkCardIndex": 1, "DeviceIndex": 1, "InterfaceType": "efa-only", "SubnetId": "subnet-1",
+     "Groups": ["sg-1"], "DeleteOnTermination": true}])");
+  EXPECT_EQ(made.at("NetworkInterfaces"), expected);
+  EXPECT_THAT(host_script(settings(), around), HasSubstr("efa_installer.sh -y"));
 }
 
 TEST(HostConsole, OnlyAKeyAndTheWordReadyMakeAHost) {
