@@ -18,26 +18,28 @@ namespace {
 
 /// In the order in which a run comes by. STEP is the step under way, or that of the state where
 /// there is none.
-constexpr std::array<std::string_view, 19> kPoints = {
-    "enter",            // a newcomer, before it waits for the others to take it in
-    "fetch",            // a thread that reads, before the step's samples
-    "decode",           // a thread that decodes, before the step's samples
-    "forward",          // before it
-    "backward",         // between forward and backward
-    "all-reduce",       // some buckets are on their way, the last is not
-    "collective",       // likewise; with any HOW it never comes to the last, and waits
-    "optimizer",        // all is reduced, nothing is applied
-    "commit",           // applied, and nobody told
-    "validation",       // before the first batch of it
-    "checkpoint",       // the writing thread, before the slice is written
-    "checkpoint-told",  // the writing thread, before the coordinator hears of the slice
-    "failed",           // a failure is noticed, the collective not shrunk
-    "agree",            // shrunk or grown; before all tell where they stand
-    "level",            // before who is behind is given the state
-    "regroup",          // the leader, before the coordinator is told who goes on
-    "regrouped",        // the leader, when it has the answer and the others have not
-    "upload",           // before the artifact is written
-    "published",        // the leader, when the artifact stands and the others do not know
+constexpr std::array<std::string_view, 21> kPoints = {
+    "enter",                // a newcomer, before it waits for the others to take it in
+    "fetch",                // a thread that reads, before the step's samples
+    "decode",               // a thread that decodes, before the step's samples
+    "forward",              // before it
+    "batch-norm",           // of sync_batch_norm in forward: the first sums are on their way
+    "backward",             // between forward and backward
+    "batch-norm-backward",  // likewise, in backward
+    "all-reduce",           // some buckets are on their way, the last is not
+    "collective",           // likewise; with any HOW it never comes to the last, and waits
+    "optimizer",            // all is reduced, nothing is applied
+    "commit",               // applied, and nobody told
+    "validation",           // before the first batch of it
+    "checkpoint",           // the writing thread, before the slice is written
+    "checkpoint-told",      // the writing thread, before the coordinator hears of the slice
+    "failed",               // a failure is noticed, the collective not shrunk
+    "agree",                // shrunk or grown; before all tell where they stand
+    "level",                // before who is behind is given the state
+    "regroup",              // the leader, before the coordinator is told who goes on
+    "regrouped",            // the leader, when it has the answer and the others have not
+    "upload",               // before the artifact is written
+    "published",            // the leader, when the artifact stands and the others do not know
 };
 
 constexpr std::array<std::pair<std::string_view, int>, 5> kHow = {

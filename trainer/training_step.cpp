@@ -90,10 +90,10 @@ void TrainingStep::sum_over_ranks(at::Tensor statistics) {
   const at::Tensor place = statistics_.narrow(0, 0, statistics.numel());
   place.copy_(statistics);
   const DuringActivity waiting(options_.activity, Activity::kWaitingForRanks);
-  collective_
-      ->all_reduce(
-          {place.data_ptr<double>(), static_cast<std::size_t>(place.numel()), DType::kFloat64})
-      ->wait(deadline_);
+  const auto sum = collective_->all_reduce(
+      {place.data_ptr<double>(), static_cast<std::size_t>(place.numel()), DType::kFloat64});
+  options_.faults.at(in_backward_ ? "batch-norm-backward" : "batch-norm", step_);
+  sum->wait(deadline_);
   statistics.copy_(place);
 }
 
@@ -113,6 +113,7 @@ void TrainingStep::forward_backward(const Batch& batch, std::int64_t passes) {
 /// Over the samples of the batch from `begin` on that `examples` has.
 void TrainingStep::pass(const Batch& batch, std::int64_t begin, const Examples& examples) {
   auto mark = Clock::now();
+  in_backward_ = false;
   Judgement judgement;
   {
     const Autocast autocast(options_.device.type(), reduced_precision_);
@@ -127,7 +128,8 @@ void TrainingStep::pass(const Batch& batch, std::int64_t begin, const Examples& 
     for (const at::Tensor& measure : judgement.measures) tail[place++].add_(measure);
   }
   lap(mark, times_.forward);
-  options_.faults.at("backward", batch.step + 1);
+  options_.faults.at("backward", step_);
+  in_backward_ = true;
   reducer_.begin_backward();
   (optimizer_.loss_scale().scale > 0 ? loss * loss_factor() : loss).backward();
   lap(mark, times_.backward);
@@ -207,16 +209,16 @@ StepVector TrainingStep::run(const Batch& batch, const StepVector& mine, const S
       synchronized_ ? gradient_accumulation_ : std::min(gradient_accumulation_, batch.samples());
   collective_ = &collective;
   deadline_ = deadline;
+  step_ = batch.step + 1;
   reducer_.begin(collective, static_cast<int>(passes) + (synchronized_ ? 1 : 0));
-  options_.faults.at("forward", batch.step + 1);
+  options_.faults.at("forward", step_);
   if (passes > 0) forward_backward(batch, passes);
 
   auto mark = Clock::now();
   {
-    options_.faults.at("all-reduce", batch.step + 1);
+    options_.faults.at("all-reduce", step_);
     const DuringActivity waiting(options_.activity, Activity::kWaitingForRanks);
-    options_.faults.lose_collective(batch.step + 1,
-                                    [&] { return collective.failure().has_value(); });
+    options_.faults.lose_collective(step_, [&] { return collective.failure().has_value(); });
     reducer_.finish(deadline);
   }
   lap(mark, times_.reduce);
@@ -230,7 +232,7 @@ StepVector TrainingStep::run(const Batch& batch, const StepVector& mine, const S
                     "; a lower learning_rate or a warm-up may be right" +
                     (reduced_precision_ == at::kHalf ? ", or the precision bf16" : ""));
   }
-  options_.faults.at("optimizer", batch.step + 1);
+  options_.faults.at("optimizer", step_);
   if (sum.digest.samples > 0) update(batch.step, rates);
   lap(mark, times_.optimizer);
   return sum;

@@ -97,8 +97,10 @@ class TrainingStep {
   std::optional<WeightAverage> average_;
   std::optional<FeatureCache> cache_;  ///< of a frozen backbone
   at::Tensor statistics_;              ///< float64, of batch-norm, on their way
-  Collective* collective_ = nullptr;   ///< of the step under way, as the next
+  Collective* collective_ = nullptr;   ///< of the step under way, as the next three
   Deadline deadline_ = Deadline::after({});
+  std::uint64_t step_ = 0;  ///< counted from 1
+  bool in_backward_ = false;
   StepTimes times_;
 };
 
