@@ -20,7 +20,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kFormat = "musher-checkpoint-3";
-constexpr const char* kFormatBefore = "musher-checkpoint-2";  ///< as good to begin from
 constexpr std::string_view kManifest = "/manifest.json";
 constexpr std::string_view kStep = "step-";
 
@@ -33,8 +32,7 @@ std::string checksum_of(Json manifest) {
 std::uint64_t step_of(ObjectStore& store, const std::string& key) {
   const std::string where = store.root().join(key).str();
   const auto manifest = Json::parse(read_text(store, key), nullptr, false);
-  const Json format = manifest.is_object() ? manifest.value("format", Json()) : Json();
-  if ((format != kFormat && format != kFormatBefore) ||
+  if (!manifest.is_object() || manifest.value("format", Json()) != kFormat ||
       !manifest.value("step", Json()).is_number_unsigned()) {
     throw Error(ErrorCode::kDataLoss, where + " is not a checkpoint's manifest");
   }

@@ -70,11 +70,7 @@ TrainingState state_from(const Json& header) {
   state.tally.digest = digest_from(tally.at("digest"));
   state.tally.undecodable = digest_from(tally.at("undecodable"));
   state.tally.loss_sum = tally.at("loss_sum").get<double>();
-  if (tally.contains("correct")) {  // musher-checkpoint-2, of classifiers alone
-    state.tally.measures[0] = tally["correct"].get<double>();
-  } else {
-    tally.at("measures").get_to(state.tally.measures);
-  }
+  tally.at("measures").get_to(state.tally.measures);
   const Json optimizer = header.value("optimizer", Json::object());
   state.optimizer.steps = optimizer.value("steps", static_cast<std::int64_t>(state.step));
   state.optimizer.loss_scale = {optimizer.value("loss_scale", 0.0),

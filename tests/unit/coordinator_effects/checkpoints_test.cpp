@@ -55,6 +55,7 @@ TEST_F(CheckpointsTest, AManifestThatIsDamagedIsPassedOverAndNamed) {
   const std::string text = checkpoint_manifest(slices("x", 7));
   put("cut/manifest.json", text.substr(0, text.size() - 10));
   put("other/manifest.json", R"({"format": "something else", "step": 9})");
+  put("older/manifest.json", R"({"format": "musher-checkpoint-2", "step": 9})");
   put("stepless/manifest.json", R"({"format": "musher-checkpoint-3"})");
   std::string flipped = text;
   flipped[flipped.find("7")] = '9';
@@ -62,9 +63,9 @@ TEST_F(CheckpointsTest, AManifestThatIsDamagedIsPassedOverAndNamed) {
   const CheckpointSearch search = find_checkpoints(*store_);
   ASSERT_EQ(search.found.size(), 1u);
   EXPECT_EQ(search.found[0].folder, "good");
-  ASSERT_EQ(search.notices.size(), 4u);
+  ASSERT_EQ(search.notices.size(), 5u);
   const std::string all = fmt::format("{}", fmt::join(search.notices, "\n"));
-  for (const char* name : {"cut", "other", "stepless", "flipped"}) {
+  for (const char* name : {"cut", "other", "older", "stepless", "flipped"}) {
     EXPECT_NE(all.find(std::string(name) + "/manifest.json"), std::string::npos) << all;
   }
 }
