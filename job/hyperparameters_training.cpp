@@ -67,7 +67,8 @@ std::vector<HyperparameterEntry> training_hyperparameters() {
            "of an exponential moving average of the weights, which is then what is validated and "
            "saved; 0: none"),
       Entry{"early_stopping_metric", "text", "none, or a metric such as validation:loss", "none",
-            "the job ends when it has not got better for a while",
+            "the job ends when it has not got better for a while; one that loss_module returns "
+            "with the direction that is good, as in \"max validation:f1\"",
             [](H& all, const std::string& text) -> std::string {
               all.early_stopping_metric = text;
               return {};

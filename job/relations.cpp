@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include "job/hyperparameters.h"
+#include "job/metric_goal.h"
 #include "job/nearest.h"
 #include "job/tasks.h"
 
@@ -24,6 +25,7 @@ class Relations {
     normalization();
     augmentation();
     optimization();
+    early_stopping();
     fine_tuning();
     const Hyperparameters& h = job_.hyperparameters;
     if (h.warmup_epochs > static_cast<double>(h.epochs)) {
@@ -43,14 +45,11 @@ class Relations {
     const TaskInfo& task = task_info(job_.task);
     if (request_.hyper_parameters().count("model") == 0) h.model = task.model;
     const bool own = h.model.find("://") != std::string::npos || h.model.starts_with("custom:");
-    // A model of the user's is tried with numbers that are no tokens, and must return [N, classes].
-    const bool takes_scripts = job_.task != TaskKind::kLanguageModeling;
-    if (!(own && takes_scripts) &&
-        std::find(task.models.begin(), task.models.end(), h.model) == task.models.end()) {
+    if (!own && std::find(task.models.begin(), task.models.end(), h.model) == task.models.end()) {
       error("HyperParameters.model",
-            fmt::format("must be {}{} for the task {}, not {}", fmt::join(task.models, ", "),
-                        takes_scripts ? ", the URI of a TorchScript file, or custom:NAME," : "",
-                        task.name, in_quotes(h.model)));
+            fmt::format("must be {}, the URI of a TorchScript file, or custom:NAME, for the task "
+                        "{}, not {}",
+                        fmt::join(task.models, ", "), task.name, in_quotes(h.model)));
     }
     for (const auto& [kind, names] : hyperparameters_of_tasks()) {
       if (kind == job_.task) continue;
@@ -65,6 +64,10 @@ class Relations {
     };
     if (given("hidden_widths") && h.model != "multilayer_perceptron")
       error("HyperParameters.hidden_widths", "needs the model multilayer_perceptron");
+    for (const char* name : {"gpt_layers", "gpt_heads", "gpt_width", "tied_embeddings"}) {
+      if (job_.task == TaskKind::kLanguageModeling && given(name) && h.model != "gpt")
+        error(std::string("HyperParameters.") + name, "needs the model gpt");
+    }
     for (const char* name :
          {"loss", "huber_delta", "label_smoothing", "mixup_alpha", "cutmix_alpha"}) {
       if (!h.loss_module.empty() && given(name))
@@ -87,6 +90,7 @@ class Relations {
     const Hyperparameters& h = job_.hyperparameters;
     if (h.vocabulary_size == 0)
       error("HyperParameters.vocabulary_size", "is required: the number of tokens that there are");
+    if (h.model != "gpt") return;
     if (h.gpt_width % h.gpt_heads != 0) {
       error("HyperParameters.gpt_width",
             fmt::format("must be a multiple of gpt_heads, {}, not {}", h.gpt_heads, h.gpt_width));
@@ -149,6 +153,38 @@ class Relations {
     }
   }
 
+  /// Which metrics a loss_module returns, only the trainer finds.
+  void early_stopping() {
+    const Hyperparameters& h = job_.hyperparameters;
+    if (h.early_stopping_metric == "none") return;
+    const auto wrong = [&](std::string message) {
+      error("HyperParameters.early_stopping_metric", std::move(message));
+    };
+    const MetricGoal goal = parse_metric_goal(h.early_stopping_metric);
+    const bool known_direction = goal.given == MetricGoal::Direction::kKnown;
+    const bool of_validation = goal.name.starts_with("validation:");
+    const std::vector<std::string> metrics = task_metrics(job_.task);
+    const bool known = std::find(metrics.begin(), metrics.end(), goal.name) != metrics.end();
+    const bool may_be_own =
+        !h.loss_module.empty() && (of_validation || goal.name.starts_with("train:"));
+    if (!known && !may_be_own) {
+      wrong(fmt::format("must be one of none, {}{}, not {}", fmt::join(metrics, ", "),
+                        h.loss_module.empty() ? "" : ", or one that loss_module returns",
+                        in_quotes(h.early_stopping_metric)));
+    } else if (!known && known_direction) {
+      wrong(
+          fmt::format("must say whether a small or a great value of {0} is a good one: "
+                      "\"min {0}\" or \"max {0}\"",
+                      goal.name));
+    } else if (known && goal.greater_is_better() != greater_is_better(goal.name)) {
+      wrong(fmt::format("of {} a {} value is a good one, so it can't be {}", goal.name,
+                        greater_is_better(goal.name) ? "great" : "small",
+                        in_quotes(h.early_stopping_metric)));
+    } else if (of_validation && !has_validation_) {
+      wrong(fmt::format("{} needs a channel validation", goal.name));
+    }
+  }
+
   void optimization() {
     const Hyperparameters& h = job_.hyperparameters;
     const auto wrong = [&](const char* name, std::string message) {
@@ -163,16 +199,6 @@ class Relations {
       wrong("gradient_accumulation",
             fmt::format("must be at most the samples of a rank in a step, {}, not {}",
                         h.batch_size / job_.ranks, h.gradient_accumulation));
-    }
-    const std::vector<std::string> metrics = task_metrics(job_.task);
-    if (h.early_stopping_metric != "none" &&
-        std::find(metrics.begin(), metrics.end(), h.early_stopping_metric) == metrics.end()) {
-      wrong("early_stopping_metric",
-            fmt::format("must be one of none, {}, not {}", fmt::join(metrics, ", "),
-                        in_quotes(h.early_stopping_metric)));
-    } else if (h.early_stopping_metric.starts_with("validation:") && !has_validation_) {
-      wrong("early_stopping_metric",
-            fmt::format("{} needs a channel validation", h.early_stopping_metric));
     }
     for (const char* name : {"loss_scale", "loss_scale_growth_interval"}) {
       if (h.precision != Precision::kFloat16 && request_.hyper_parameters().count(name) > 0)

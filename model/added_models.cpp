@@ -10,7 +10,7 @@
 #include <fmt/ranges.h>
 
 #include "common/error.h"
-#include "model/model.h"
+#include "model/trial.h"
 
 namespace musher {
 namespace {
@@ -42,28 +42,38 @@ void require_distinct_names(const ModelSpec& spec, Model& model) {
   take(model.buffers());
 }
 
-void require_logits(const ModelSpec& spec, Model& model) {
+void require_logits(const ModelSpec& spec, Model& model, const ModelTrial& trial) {
   const at::NoGradGuard no_grad;
-  std::vector<std::int64_t> shape = {1};
-  shape.insert(shape.end(), spec.input_shape.begin(), spec.input_shape.end());
   model.train(false);
   at::Tensor logits;
   try {
-    logits = model.forward(at::zeros(shape));
+    logits = model.forward(trial.inputs.narrow(0, 0, 1));
   } catch (const c10::Error& error) {
     refuse(spec, fmt::format("it can't take a sample of [{}]: {}",
                              fmt::join(spec.input_shape, ", "), error.what_without_backtrace()));
   }
   model.train(true);
-  if (logits.sizes() != at::IntArrayRef{1, spec.classes}) {
+  const auto of_sample = at::IntArrayRef(trial.outputs).slice(1);
+  if (logits.dim() == 0 || logits.size(0) != 1 || logits.sizes().slice(1) != of_sample) {
     refuse(spec, fmt::format("it must return [N, {}], but returns [{}] for one sample",
-                             spec.classes, fmt::join(logits.sizes(), ", ")));
+                             fmt::join(of_sample, ", "), fmt::join(logits.sizes(), ", ")));
   }
 }
 
 }  // namespace
 
+ModelTrial trial_of(const ModelSpec& spec) {
+  std::vector<std::int64_t> shape = {2};
+  shape.insert(shape.end(), spec.input_shape.begin(), spec.input_shape.end());
+  return {at::zeros(shape, at::kFloat), {2, spec.classes}};
+}
+
 std::unique_ptr<Model> make_model(const ModelSpec& spec, const AddedModels& added) {
+  return make_model(spec, added, trial_of(spec));
+}
+
+std::unique_ptr<Model> make_model(const ModelSpec& spec, const AddedModels& added,
+                                  const ModelTrial& trial) {
   if (!spec.name.starts_with(kCustomModelPrefix)) return make_model(spec);
   const ModelMaker& maker = find(spec, added);
   if (spec.classes < 1)
@@ -71,7 +81,7 @@ std::unique_ptr<Model> make_model(const ModelSpec& spec, const AddedModels& adde
   auto model = maker(spec);
   if (!model) refuse(spec, "its maker returned none");
   require_distinct_names(spec, *model);
-  require_logits(spec, *model);
+  require_logits(spec, *model, trial);
   return model;
 }
 

@@ -66,7 +66,8 @@ std::unique_ptr<Model> make_model(const ModelSpec& spec) {
         fmt::format("model {} is known to the program alone that adds it to Musher's", name));
   }
   std::error_code none;
-  if (std::filesystem::is_regular_file(spec.name, none)) return load_torchscript(spec.name, spec);
+  if (std::filesystem::is_regular_file(spec.name, none))
+    return load_torchscript(spec.name, trial_of(spec));
   throw Error(ErrorCode::kInvalidArgument,
               fmt::format("model must be convnet, multilayer_perceptron, resnet18, resnet34, "
                           "resnet50, gpt:<layers>,<heads>,<width> or the path of "

@@ -75,22 +75,21 @@ void TorchScriptModel::write_script(const ByteSink& sink) const {
 }
 
 /// What is wrong with the model for this job; empty: nothing.
-std::string complaint(Model& model, const ModelSpec& spec) {
+std::string complaint(Model& model, const ModelTrial& trial) {
   if (model.parameters().empty()) return "it has no parameters to train";
-  std::vector<std::int64_t> shape{2};
-  shape.insert(shape.end(), spec.input_shape.begin(), spec.input_shape.end());
   at::NoGradGuard no_grad;
   model.train(false);
-  const auto logits = model.forward(at::zeros(shape, at::kFloat));
+  const auto logits = model.forward(trial.inputs);
   model.train(true);
-  if (logits.sizes() == at::IntArrayRef{2, spec.classes}) return "";
-  return fmt::format("for inputs of shape [{}] its forward must return [2, {}], but returns [{}]",
-                     fmt::join(shape, ", "), spec.classes, fmt::join(logits.sizes(), ", "));
+  if (logits.sizes() == at::IntArrayRef(trial.outputs)) return "";
+  return fmt::format("for inputs of shape [{}] its forward must return [{}], but returns [{}]",
+                     fmt::join(trial.inputs.sizes(), ", "), fmt::join(trial.outputs, ", "),
+                     fmt::join(logits.sizes(), ", "));
 }
 
 }  // namespace
 
-std::unique_ptr<Model> load_torchscript(const std::string& path, const ModelSpec& spec) {
+std::unique_ptr<Model> load_torchscript(const std::string& path, const ModelTrial& trial) {
   std::unique_ptr<Model> model;
   std::string wrong;
   try {
@@ -100,10 +99,10 @@ std::unique_ptr<Model> load_torchscript(const std::string& path, const ModelSpec
   }
   if (model) {
     try {
-      wrong = complaint(*model, spec);
+      wrong = complaint(*model, trial);
     } catch (const std::exception& e) {
-      wrong = fmt::format("its forward fails for inputs of shape [2, {}]: {}",
-                          fmt::join(spec.input_shape, ", "), script_error(e));
+      wrong = fmt::format("its forward fails for inputs of shape [{}]: {}",
+                          fmt::join(trial.inputs.sizes(), ", "), script_error(e));
     }
   }
   if (!wrong.empty()) {

@@ -7,10 +7,14 @@
 
 #include "common/error.h"
 #include "common/temporary_file.h"
+#include "job/metric_goal.h"
 #include "model/artifact.h"
+#include "model/torchscript.h"
+#include "model/trial.h"
 #include "model/weights.h"
 #include "storage/object_store.h"
 #include "trainer/own_loss.h"
+#include "trainer/trial_batch.h"
 
 namespace musher {
 namespace {
@@ -49,18 +53,44 @@ std::string full_name(const Hyperparameters& hyper) {
   return name;
 }
 
+ModelTrial trial_of(const Task& task, const SampleFormat& format) {
+  const Batch batch = trial_batch(format.train->input_shape());
+  std::vector<std::int64_t> outputs = {batch.samples()};
+  outputs.insert(outputs.end(), format.model_output.begin(), format.model_output.end());
+  return {task.examples(batch, c10::Device(c10::kCPU)).inputs.clone(), std::move(outputs)};
+}
+
+/// Which metrics there are beside the task's own is known once the user's module was tried.
+void require_metric(const Task& task, const Hyperparameters& hyper) {
+  const std::string name = parse_metric_goal(hyper.early_stopping_metric).name;
+  if (name == "none") return;
+  const std::string bare = name.substr(name.find(':') + 1);
+  std::string known;
+  for (const auto& [metric, value] : task.metrics({})) {
+    if (metric == bare) return;
+    known += (known.empty() ? "" : ", ") + metric;
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("HyperParameters.early_stopping_metric: loss_module {} returns no metric "
+                          "{}; what there is: {}",
+                          hyper.loss_module, bare, known));
+}
+
 }  // namespace
 
 std::unique_ptr<Task> build_task(const Membership& membership, const SampleFormat& format) {
   const Hyperparameters& hyper = membership.job.hyperparameters;
   auto task = make_task(membership.job.task, hyper, membership.classes);
   if (hyper.loss_module.empty()) return task;
-  return with_own_loss(std::move(task), read_uri(hyper.loss_module, membership.storage),
+  task = with_own_loss(std::move(task), read_uri(hyper.loss_module, membership.storage),
                        hyper.loss_module, format.train->input_shape(), format.model_output);
+  require_metric(*task, hyper);
+  return task;
 }
 
 std::unique_ptr<Model> build_model(const Membership& membership, const SampleFormat& format,
-                                   const AddedModels& added, std::string& report) {
+                                   const Task& task, const AddedModels& added,
+                                   std::string& report) {
   const Hyperparameters& hyper = membership.job.hyperparameters;
   ModelSpec spec;
   spec.name = full_name(hyper);
@@ -76,14 +106,13 @@ std::unique_ptr<Model> build_model(const Membership& membership, const SampleFor
     std::ofstream(file.path(), std::ios::binary)
         .write(reinterpret_cast<const char*>(bytes.data()),
                static_cast<std::streamsize>(bytes.size()));
-    spec.name = file.path();
     try {
-      model = make_model(spec);
+      model = load_torchscript(file.path(), trial_of(task, format));
     } catch (const Error& error) {
       throw Error(error.code(), hyper.model + ": " + error.what());
     }
   } else {
-    model = make_model(spec, added);
+    model = make_model(spec, added, trial_of(task, format));
   }
   if (!hyper.initial_weights.empty()) {
     const auto bytes = read_uri(hyper.initial_weights, membership.storage);

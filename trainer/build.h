@@ -20,9 +20,10 @@ namespace musher {
 std::unique_ptr<Task> build_task(const Membership& membership, const SampleFormat& format);
 
 /// The job's model, one of Musher's or of `added`, with its initial weights, and in `report` what
-/// was taken of them; empty where there are none. Reads the object store where they lie there.
+/// was taken of them; empty where there are none. A user's is tried with a batch of `task`. Reads
+/// the object store where they lie there.
 std::unique_ptr<Model> build_model(const Membership& membership, const SampleFormat& format,
-                                   const AddedModels& added, std::string& report);
+                                   const Task& task, const AddedModels& added, std::string& report);
 
 CheckpointIdentity checkpoint_identity(const Membership& membership, std::uint64_t fingerprint,
                                        const FlatParameters& parameters, Model& model);

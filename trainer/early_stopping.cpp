@@ -3,12 +3,14 @@
 #include <cmath>
 #include <optional>
 
+#include "job/metric_goal.h"
+
 namespace musher {
 
 EarlyStop early_stop(const Hyperparameters& hyper, std::span<const double> by_epoch) {
   EarlyStop result;
   if (hyper.early_stopping_metric == "none") return result;
-  const double sign = greater_is_better(hyper.early_stopping_metric) ? 1 : -1;
+  const double sign = parse_metric_goal(hyper.early_stopping_metric).greater_is_better() ? 1 : -1;
   std::optional<double> best;
   for (std::size_t epoch = 0; epoch < by_epoch.size(); ++epoch) {
     const double value = by_epoch[epoch];

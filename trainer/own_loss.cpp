@@ -1,14 +1,13 @@
 #include "trainer/own_loss.h"
 
 #include <algorithm>
-#include <functional>
-#include <numeric>
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
 
 #include "model/loss_module.h"
+#include "trainer/trial_batch.h"
 
 namespace musher {
 namespace {
@@ -57,17 +56,6 @@ class OwnLoss final : public Task {
   mutable LossModule module_;  ///< its forward is none of a constant module's
   std::size_t measures_;       ///< of task_
 };
-
-/// Two samples, all zeros.
-Batch trial_batch(const std::vector<std::int64_t>& shape) {
-  Batch batch;
-  batch.input_shape = shape;
-  batch.targets = {0, 0};
-  const auto numbers =
-      std::accumulate(shape.begin(), shape.end(), std::int64_t{2}, std::multiplies<>());
-  batch.inputs.resize(static_cast<std::size_t>(numbers));
-  return batch;
-}
 
 }  // namespace
 

@@ -64,7 +64,7 @@ Session::Session(SessionOptions options, Membership membership, CoordinatorClien
       format_(sample_format(membership_.job.task, membership_.job.hyperparameters,
                             membership_.classes)),
       task_(build_task(membership_, format_)),
-      model_(build_model(membership_, format_, options_.models, weights_report_)),
+      model_(build_model(membership_, format_, *task_, options_.models, weights_report_)),
       fingerprint_(model_fingerprint(*model_)),
       step_(*model_, *task_, membership_.job.hyperparameters, step_options(options_, activity_)),
       inputs_(membership_, format_, client, options_.data, options_.faults.probe()),

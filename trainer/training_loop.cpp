@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "common/error.h"
+#include "job/metric_goal.h"
 #include "trainer/schedule.h"
 
 namespace musher {
@@ -236,9 +237,10 @@ void TrainingLoop::add_metrics(const std::string& prefix, const Totals& totals,
 /// An epoch's end that is done again says its metric again.
 void TrainingLoop::note_metric(std::uint64_t epoch) {
   if (hyper().early_stopping_metric == "none") return;
+  const std::string name = parse_metric_goal(hyper().early_stopping_metric).name;
   state_.metric_by_epoch.resize(epoch + 1, std::nan(""));
   for (const MetricPoint& point : metrics_) {
-    if (point.name == hyper().early_stopping_metric) state_.metric_by_epoch[epoch] = point.value;
+    if (point.name == name) state_.metric_by_epoch[epoch] = point.value;
   }
 }
 
@@ -252,10 +254,10 @@ EarlyStop TrainingLoop::early_stop_now() const {
 void TrainingLoop::tell_of_early_stop() {
   const EarlyStop early = early_stop_now();
   if (!early.stop || state_.step >= total_steps_) return;
-  parts_.client.notice(
-      fmt::format("stopped early after epoch {} of {}: {} was best in epoch {}, {:.6g}",
-                  state_.closed_epochs, hyper().epochs, hyper().early_stopping_metric,
-                  early.best_epoch + 1, state_.metric_by_epoch[early.best_epoch]));
+  parts_.client.notice(fmt::format(
+      "stopped early after epoch {} of {}: {} was best in epoch {}, {:.6g}", state_.closed_epochs,
+      hyper().epochs, parse_metric_goal(hyper().early_stopping_metric).name, early.best_epoch + 1,
+      state_.metric_by_epoch[early.best_epoch]));
 }
 
 /// The leader before may have died with these on its way; the coordinator knows what comes twice.

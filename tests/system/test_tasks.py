@@ -16,6 +16,12 @@ class Tasks(MusherTest):
         self.start_s3()
         self.output = f"s3://{BUCKET}/jobs"
 
+    def script(self, name, module):
+        """The URI of a TorchScript file with it."""
+        torch.jit.script(module).save(str(self.folder / name))
+        self.s3.client().upload_file(str(self.folder / name), BUCKET, f"models/{name}")
+        return f"s3://{BUCKET}/models/{name}"
+
     def make(self, name, task, prefix, **options):
         options = IMAGES_ONLY | {"validation": f"s3://{BUCKET}/{prefix}/validation"} | options
         job = make_job(name, f"s3://{BUCKET}/{prefix}/train", self.output, **options)
@@ -86,9 +92,7 @@ class Regression(Tasks):
                 loss = torch.maximum(0.9 * error, -0.1 * error).mean(dim=1)
                 return loss, {"covered": (error <= 0).float().mean()}
 
-        torch.jit.script(Quantile()).save(str(self.folder / "loss.pt"))
-        self.s3.client().upload_file(str(self.folder / "loss.pt"), BUCKET, "models/loss.pt")
-        description, _ = self.train(self.job(loss_module=f"s3://{BUCKET}/models/loss.pt"))
+        description, _ = self.train(self.job(loss_module=self.script("loss.pt", Quantile())))
         metrics = metrics_of(description)
         targets = self.rows[self.ROWS:, 2]
         error = targets - self.predicted(self.weights(description))
@@ -96,6 +100,20 @@ class Regression(Tasks):
         self.assertGreater(metrics["validation:covered"], 0.7, "it learns the upper end")
         self.assertAlmostEqual(metrics["validation:loss"], np.mean(np.maximum(0.9 * error, -0.1 * error)), places=4)
         self.assertIn("validation:rmse", metrics)
+
+    def test_stopped_early_by_a_metric_of_ones_own(self):
+        class Seven(torch.nn.Module):
+            def forward(self, outputs: torch.Tensor, targets: torch.Tensor):
+                loss = (outputs - targets).square().mean(dim=1)
+                return loss, {"seven": torch.full_like(loss, 7.0)}
+
+        options = {"loss_module": self.script("seven.pt", Seven()), "early_stopping_patience": 2, "early_stopping_min_epochs": 2}
+        description, progress = self.train(self.job("seven", early_stopping_metric="max validation:seven", **options))
+        self.assertEqual(description["TrainingJobStatus"], "Completed")
+        self.assertIn("stopped early after epoch 3 of 12: validation:seven was best in epoch 1, 7", progress)
+        description, _ = self.train(self.job("eight", early_stopping_metric="max validation:eight", **options), code=1)
+        self.assertRegex(description["FailureReason"],
+                         r"early_stopping_metric: loss_module s3://\S+/seven.pt returns no metric eight; what there is: loss, rmse, mae, seven")
 
     def test_a_row_that_is_no_row_is_named_and_left_out(self):
         self.s3.client().put_object(Bucket=BUCKET, Key="table/train/three.csv", Body=b"a,b,price,c\n1,2,x,4\n")
@@ -154,6 +172,31 @@ class LanguageModel(Tasks):
         resumed, _ = self.train(self.job("resumed", epochs=2, checkpoints=place, **options))
         whole, _ = self.train(self.job("whole", epochs=2, **options))
         self.assert_same_weights(self.weights(resumed), self.weights(whole))
+
+    def test_a_model_of_ones_own_learns_the_sequence(self):
+        class Bigram(torch.nn.Module):
+            def __init__(self, vocabulary):
+                super().__init__()
+                self.embed = torch.nn.Embedding(vocabulary, 16)
+                self.head = torch.nn.Linear(16, vocabulary)
+
+            def forward(self, tokens: torch.Tensor):
+                return self.head(self.embed(tokens))
+
+        gpt = {"gpt_layers": None, "gpt_heads": None, "gpt_width": None}
+        model = self.script("bigram.pt", Bigram(self.VOCABULARY))
+        description, progress = self.train(self.job(model=model, learning_rate=0.03, **gpt))
+        self.assertIn(f"{self.windows} of {self.windows} samples, each once", progress)
+        metrics = metrics_of(description)
+        self.assertLess(metrics["validation:perplexity"], 4, "at first it is the vocabulary, 17")
+        trained = torch.jit.load(str(self.artifact(description) / "model.pt"))
+        tokens = torch.from_numpy(np.load(self.folder / "tokens" / "validation" / "held-out.npy").astype(np.int64))
+        windows = tokens.unfold(0, self.CONTEXT + 1, self.CONTEXT)
+        loss = torch.nn.functional.cross_entropy(trained(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten())
+        self.assertAlmostEqual(metrics["validation:loss"], loss.item(), places=4)
+        narrow = self.script("narrow.pt", Bigram(self.VOCABULARY - 1))
+        description, _ = self.train(self.job("narrow", model=narrow, **gpt), code=1)
+        self.assertIn("its forward must return [2, 8, 17], but returns [2, 8, 16]", description["FailureReason"])
 
     def test_a_vocabulary_that_is_too_small_is_said(self):
         description, _ = self.train(self.job(vocabulary_size=10), code=1)

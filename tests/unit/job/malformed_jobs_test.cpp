@@ -115,9 +115,16 @@ TEST(Tasks, LanguageModelingWantsAVocabularyAndItsOwnModel) {
   EXPECT_THAT(errors_of("language-modeling",
                         {{"vocabulary_size", "9"}, {"gpt_width", "10"}, {"gpt_heads", "4"}}),
               HasSubstr("HyperParameters.gpt_width: must be a multiple of gpt_heads, 4, not 10"));
-  EXPECT_THAT(
-      errors_of("language-modeling", {{"vocabulary_size", "9"}, {"model", "s3://bucket/net.pt"}}),
-      HasSubstr("HyperParameters.model: must be gpt for the task language-modeling"));
+  EXPECT_THAT(errors_of("language-modeling", {{"vocabulary_size", "9"}, {"model", "resnet18"}}),
+              HasSubstr("HyperParameters.model: must be gpt, the URI of a TorchScript file, or "
+                        "custom:NAME, for the task language-modeling"));
+  EXPECT_EQ(
+      errors_of("language-modeling", {{"vocabulary_size", "9"}, {"model", "s3://a-bucket/net.pt"}}),
+      "");
+  EXPECT_EQ(
+      errors_of("language-modeling",
+                {{"vocabulary_size", "9"}, {"model", "custom:rnn"}, {"tied_embeddings", "true"}}),
+      "HyperParameters.tied_embeddings: needs the model gpt\n");
   EXPECT_THAT(errors_of("language-modeling", {{"vocabulary_size", "9"}, {"target_columns", "0"}}),
               HasSubstr("HyperParameters.target_columns: is of the task regression"));
   EXPECT_EQ(errors_of("language-modeling", {{"vocabulary_size", "9"}}), "");
@@ -408,6 +415,20 @@ INSTANTIATE_TEST_SUITE_P(
               "HyperParameters.warmup_epochs", "one_cycle rises by itself"},
         Wrong{"MetricThatIsNone", "/HyperParameters/early_stopping_metric", "\"accuracy\"",
               "HyperParameters.early_stopping_metric", "validation:accuracy, not \"accuracy\""},
+        Wrong{"OwnMetricWithoutALoss", "/HyperParameters/early_stopping_metric",
+              "\"max train:covered\"", "HyperParameters.early_stopping_metric",
+              "validation:accuracy, not \"max train:covered\""},
+        Wrong{"OwnMetricWithoutADirection", "/HyperParameters",
+              "{\"loss_module\": \"s3://a-bucket/loss.pt\", \"early_stopping_metric\": "
+              "\"train:covered\"}",
+              "HyperParameters.early_stopping_metric",
+              "\"min train:covered\" or \"max train:covered\""},
+        Wrong{"OwnMetricOfNoChannel", "/HyperParameters",
+              "{\"loss_module\": \"s3://a-bucket/loss.pt\", \"early_stopping_metric\": "
+              "\"max covered\"}",
+              "HyperParameters.early_stopping_metric", "or one that loss_module returns"},
+        Wrong{"LossThatIsToRise", "/HyperParameters/early_stopping_metric", "\"max train:loss\"",
+              "HyperParameters.early_stopping_metric", "of train:loss a small value is a good one"},
         Wrong{"TaskThatIsNone", "/AlgorithmSpecification/AlgorithmName", "\"xgboost\"",
               "AlgorithmSpecification.AlgorithmName",
               "must be one of image-classification, regression"},

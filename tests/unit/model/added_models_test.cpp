@@ -2,11 +2,13 @@
 
 #include <memory>
 
+#include <ATen/ops/embedding.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include "common/error.h"
 #include "model/layers.h"
+#include "model/trial.h"
 #include "support/expect_error.h"
 
 namespace musher {
@@ -74,6 +76,31 @@ TEST(AddedModels, AModelThatCanNotBeTrainedIsRefused) {
                [&] { make_model(kSpec, flat(4, 3, "layer.bias")); });
   expect_error(ErrorCode::kInvalidArgument, {"custom:flat", "none"}, [&] {
     make_model(kSpec, {{"flat", [](const ModelSpec&) { return std::unique_ptr<Model>(); }}});
+  });
+}
+
+/// A row of logits for each token.
+class PerToken : public BuiltInModel {
+ public:
+  explicit PerToken(const ModelSpec& spec) : BuiltInModel(spec.seed) {
+    rows_ = tensors_.constant("rows.weight", {spec.classes, spec.classes}, 0);
+  }
+  at::Tensor features(const at::Tensor& inputs) override { return inputs; }
+  at::Tensor head(const at::Tensor& tokens) override { return at::embedding(rows_, tokens); }
+  std::string head_prefix() const override { return "rows."; }
+
+ private:
+  at::Tensor rows_;
+};
+
+TEST(AddedModels, AreTriedWithWhatTheTaskGives) {
+  const ModelSpec spec = {.name = "custom:rows", .classes = 5, .input_shape = {4}, .seed = 1};
+  const AddedModels added = {
+      {"rows", [](const ModelSpec& of) { return std::make_unique<PerToken>(of); }}};
+  const ModelTrial trial = {at::zeros({2, 4}, at::kLong), {2, 4, 5}};
+  EXPECT_EQ(make_model(spec, added, trial)->parameters().size(), 1u);
+  expect_error(ErrorCode::kInvalidArgument, {"custom:rows", "[N, 4, 6]", "[1, 4, 5]"}, [&] {
+    make_model(spec, added, {trial.inputs, {2, 4, 6}});
   });
 }
 

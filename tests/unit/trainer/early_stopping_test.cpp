@@ -53,6 +53,9 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"LossThatRises", "train:loss", 0, {1, 2, 3}, true, 0},
         Case{"TooSmallAnImprovement", "train:loss", 0.1, {1, 0.95, 0.91}, true, 0},
         Case{"ImprovementOverTheBestNotTheLast", "train:loss", 0.1, {1, 0.95, 0.89}, false, 2},
+        Case{"OwnMetricUpwards", "max validation:covered", 0, {1, 2, 3, 4}, false, 3},
+        Case{"OwnMetricDownwards", "min validation:covered", 0, {1, 2, 3, 4}, true, 0},
+        Case{"DirectionThatIsKnown", "max train:accuracy", 0, {1, 2, 3, 4}, false, 3},
         Case{"UnknownIsNoImprovement", "train:loss", 0, {kUnknown, 1, kUnknown, 2}, true, 1},
         Case{"NothingKnown", "train:loss", 0, {kUnknown, kUnknown, kUnknown}, false, 0}),
     [](const auto& info) { return info.param.name; });
