@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "common/loopback.h"
 #include "coordinator/gatekeeper.h"
 #include "coordinator/jobs_service.h"
 #include "coordinator/process.h"

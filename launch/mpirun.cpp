@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/loopback.h"
 
 namespace musher {
 
@@ -47,7 +48,7 @@ std::string this_machine() {
 }
 
 bool is_this_machine(const std::string& host) {
-  return host == "localhost" || host.starts_with("127.") || host == this_machine();
+  return is_loopback(host) || host == this_machine();
 }
 
 namespace {

@@ -54,7 +54,7 @@ std::string hostfile_text(const std::vector<std::pair<std::string, int>>& hosts)
 /// This machine's host name.
 std::string this_machine();
 
-/// `localhost`, a loopback address, or this machine's host name.
+/// Loopback (common/loopback.h), or this machine's host name.
 bool is_this_machine(const std::string& host);
 
 }  // namespace musher

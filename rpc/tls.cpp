@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/loopback.h"
 
 namespace musher {
 
@@ -60,10 +61,6 @@ std::shared_ptr<FileWatcherCertificateProvider> provider(const std::filesystem::
 }
 
 }  // namespace
-
-bool is_loopback(const std::string& host) {
-  return host == "localhost" || host.starts_with("127.");
-}
 
 void check_tls_folder(const std::filesystem::path& folder) {
   for (const char* name : {"ca.pem", "certificate.pem"}) {

@@ -19,9 +19,6 @@ class ServerCredentials;
 /// `ca.pem` is read once.
 namespace musher {
 
-/// Whether only this machine can reach HOST: then gRPC needs no TLS.
-bool is_loopback(const std::string& host);
-
 /// Throws kInvalidArgument naming the file that is missing, or the key that others may read.
 void check_tls_folder(const std::filesystem::path& folder);
 

@@ -5,10 +5,10 @@
 #include <fmt/format.h>
 
 #include "common/log.h"
+#include "common/loopback.h"
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/daemon_options.h"
 #include "coordinator/server.h"
-#include "rpc/tls.h"
 #include "serving/function/function_api.h"
 #include "serving/function/image_invoker.h"
 #include "serving/http/server.h"

@@ -1,9 +1,10 @@
 #include "coordinator/cli/metrics_listener.h"
 
+#include "common/error.h"
+#include "common/loopback.h"
 #include "coordinator/server.h"
 #include "monitoring/page.h"
 #include "monitoring/process_usage.h"
-#include "rpc/tls.h"
 #include "serving/http/server.h"
 #include "serving/http/text_page.h"
 

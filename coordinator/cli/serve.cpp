@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "common/checksum.h"
+#include "common/loopback.h"
 #include "coordinator/cli/access_options.h"
 #include "coordinator/cli/daemon_options.h"
 #include "coordinator/cli/metrics_listener.h"

@@ -7,12 +7,12 @@
 #include <utility>
 #include <vector>
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "common/error.h"
+#include "common/loopback.h"
 
 namespace musher {
 namespace {
@@ -29,12 +29,6 @@ std::optional<std::string> part_of(CURLU* url, CURLUPart part) {
   if (curl_url_get(url, part, &text, 0) != CURLUE_OK) return std::nullopt;
   const std::unique_ptr<char, decltype(&curl_free)> owner(text, &curl_free);
   return text;
-}
-
-bool is_this_machine(const std::string& host) {
-  in_addr address = {};
-  if (inet_pton(AF_INET, host.c_str(), &address) == 1) return ntohl(address.s_addr) >> 24 == 127;
-  return host == "localhost" || host == "[::1]";
 }
 
 struct Authority {
@@ -55,13 +49,13 @@ Authority authority_of(const std::string& url) {
   const std::string scheme = part_of(parsed.get(), CURLUPART_SCHEME).value_or("");
   const std::string host = part_of(parsed.get(), CURLUPART_HOST).value_or("");
   if (scheme != "https" && scheme != "http") refuse("is not HTTP");
-  if (scheme == "http" && !is_this_machine(host)) refuse("would be reached without TLS");
+  if (scheme == "http" && !is_loopback(host)) refuse("would be reached without TLS");
   if (part_of(parsed.get(), CURLUPART_USER) || part_of(parsed.get(), CURLUPART_QUERY) ||
       part_of(parsed.get(), CURLUPART_PATH).value_or("/") != "/") {
     refuse("has more than a host and a port");
   }
   const auto port = part_of(parsed.get(), CURLUPART_PORT);
-  return {port ? fmt::format("{}:{}", host, *port) : host, is_this_machine(host)};
+  return {port ? fmt::format("{}:{}", host, *port) : host, is_loopback(host)};
 }
 
 struct Received {

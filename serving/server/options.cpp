@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "common/error.h"
+#include "common/loopback.h"
 
 namespace musher {
 namespace {
@@ -111,10 +112,6 @@ void apply(const Given& given, EndpointOptions& options) {
   check(inference.batching);
 }
 
-bool is_loopback(const std::string& address) {
-  return address.starts_with("127.") || address == "::1";
-}
-
 /// HOST:PORT for --metrics-listen. What it shows is nobody's secret, but no stranger's either.
 HttpServerOptions metrics_listener(const std::string& text) {
   const std::size_t colon = text.rfind(':');
@@ -213,6 +210,7 @@ std::optional<EndpointOptions> parse_endpoint_options(int argc, const char* cons
   }
   if (options.model.empty()) refuse("--model is missing");
   Uri::parse(options.model);
+  if (options.http.address == "localhost") options.http.address = "127.0.0.1";
   if (options.keys.empty() != options.endpoint.name.empty())
     refuse("--endpoint and --keys go together");
   if (!options.endpoint.name.empty()) check(options.endpoint);

@@ -60,6 +60,12 @@ TEST(Mpirun, HostfilesAreReadAsOpenMpiReadsThem) {
   EXPECT_THROW(parse_hostfile("h1 slots=four\n"), Error);
 }
 
+TEST(Mpirun, AHostsNameThatBeginsLikeALoopbackAddressIsAnotherMachine) {
+  EXPECT_TRUE(is_this_machine("127.0.0.1"));
+  EXPECT_TRUE(is_this_machine(this_machine()));
+  EXPECT_FALSE(is_this_machine("127.evil.example"));
+}
+
 TEST(RankFiles, NamesAreReadAsTheyAreWrittenAndNoOthers) {
   for (const RankStream stream : {RankStream{0, false}, RankStream{1234, true}}) {
     EXPECT_EQ(parse_rank_file_name(rank_file_name(stream)), stream);

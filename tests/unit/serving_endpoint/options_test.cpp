@@ -26,6 +26,7 @@ TEST(EndpointOptions, AreTakenInTheirUnits) {
   const EndpointOptions watched = parsed({"--metrics-listen", "localhost:9100"});
   EXPECT_EQ(watched.metrics->address, "127.0.0.1");
   EXPECT_EQ(watched.metrics->port, 9100);
+  EXPECT_EQ(parsed({"--address", "localhost"}).http.address, "127.0.0.1");
 }
 
 TEST(EndpointOptions, OthersReachItByTlsAndSignedAlone) {
@@ -43,6 +44,7 @@ TEST(EndpointOptions, WhatIsWrongIsNamed) {
   refused("--tls", {"--address", "0.0.0.0"});
   refused("--keys", {"--address", "0.0.0.0", "--tls", "/t"});
   refused("--tls", {"--address", "10.0.0.1", "--endpoint", "dogs", "--keys", "/k"});
+  refused("--tls", {"--address", "127.evil.example"});
   refused("--port", {"--port", "65536"});
   for (const char* listener : {"0.0.0.0:9100", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", ":1"})
     refused("--metrics-listen", {"--metrics-listen", listener});
