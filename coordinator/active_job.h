@@ -64,6 +64,12 @@ struct SlurmBatch {
   SlurmTarget target() const { return {name, id}; }
 };
 
+/// Instances that are rented for the job alone.
+struct RentedHosts {
+  std::vector<std::string> hosts = {};  ///< all of them, once they are ready for an attempt
+  std::string waits_for = {};           ///< as it was told last
+};
+
 /// A job that is not over, as the coordinator holds it in memory. Plain data; the coordinator's
 /// mutex guards all of it.
 struct ActiveJob {
@@ -77,6 +83,8 @@ struct ActiveJob {
   std::set<std::string> undecodable;  ///< samples that notices have named
   int queue_position = 0;
   bool told_too_large = false;
+
+  std::optional<RentedHosts> rented;  ///< present: it runs on these and on no others
 
   // Of the attempt under way.
   std::vector<HostSlots> placement;

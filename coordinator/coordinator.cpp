@@ -63,6 +63,7 @@ Coordinator::Coordinator(CoordinatorOptions options, Logger logger)
   std::filesystem::create_directories(options_.state / "cache");
   const Lock lock(mutex_);
   if (options_.slurm) open_slurm();
+  if (options_.rent) open_fleets();
   recover();
 }
 
@@ -145,6 +146,7 @@ Coordinator::JobPtr Coordinator::activate(JobRecord record) {
     job->rank_notices.emplace(notice.time.time_since_epoch().count(), notice.text);
   }
   if (auto progress = store_.progress(job->name())) job->latest = std::move(*progress);
+  if (rents(job->record.request)) job->rented.emplace();
   jobs_[job->name()] = job;
   return job;
 }
@@ -200,6 +202,7 @@ std::string Coordinator::create(const v1::CreateTrainingJobRequest& request,
   }
   const JobOrErrors parsed = validate_request(request, submission.workers);
   if (!parsed.job) throw Error(ErrorCode::kInvalidArgument, to_text(parsed.errors));
+  check_rent(request);
   const Job& job = *parsed.job;
   JobRecord record;
   record.request = request;
@@ -337,6 +340,7 @@ std::filesystem::path Coordinator::log_file(const std::string& name) {
 }
 
 bool Coordinator::busy() {
+  if (keeper_ && keeper_->busy()) return true;
   const Lock lock(mutex_);
   const auto waits = [](const Helper& helper) { return helper.thread && !*helper.done; };
   return std::any_of(helpers_.begin(), helpers_.end(), waits) ||

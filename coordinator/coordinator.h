@@ -19,10 +19,12 @@
 #include "common/thread.h"
 #include "coordinator/active_job.h"
 #include "coordinator/counts.h"
+#include "coordinator/fleet_ledger.h"
 #include "coordinator/hosts.h"
 #include "coordinator/job_store.h"
 #include "coordinator/refusals.h"
 #include "coordinator/scheduler.h"
+#include "fleet/keeper.h"
 #include "jobs.pb.h"
 #include "launch/mpirun.h"
 #include "launch/slurm.h"
@@ -44,6 +46,16 @@ struct SlurmSettings {
   std::chrono::seconds time_limit{0};
 };
 
+/// Instances of EC2 for a job that names their type, for as long as it needs them.
+struct RentSettings {
+  FleetSettings fleet;  ///< all but what a job says: name, number, type, spot
+  AwsAccess aws;
+  std::filesystem::path folder;  ///< of the key to them
+  std::string ssh_user;
+  int max_instances = 0;  ///< of all jobs at once
+  std::chrono::seconds capacity_wait{3'600};
+};
+
 struct CoordinatorOptions {
   std::filesystem::path state;  ///< folder of the store, the jobs' logs and manifests
   StorageConfig storage;
@@ -52,6 +64,7 @@ struct CoordinatorOptions {
   HostAccess access;               ///< to those that are other machines
   /// Present: Slurm decides when and where attempts run, and `hosts` is one that stands for it.
   std::optional<SlurmSettings> slurm;
+  std::optional<RentSettings> rent;            ///< absent: all jobs run on `hosts`
   int cores = 1;                               ///< of this machine
   std::string mpirun;                          ///< path
   std::string trainer;                         ///< path of musher-trainer
@@ -164,8 +177,8 @@ class Coordinator {
   /// The token of the newest attempt, for ranks that were started by hand.
   std::string token(const std::string& name);
 
-  /// Whether a thread of its own still waits for an object store, which the destructor would wait
-  /// for in turn: up to StorageConfig::retry_limit.
+  /// Whether a thread of its own still waits for an object store or for AWS, which the destructor
+  /// would wait for in turn: up to StorageConfig::retry_limit, or for minutes.
   bool busy();
 
   /// Ends all waits, so that the server can shut down. Nothing is started any more.
@@ -196,8 +209,9 @@ class Coordinator {
   void run_events(const std::stop_token& stop);  // (free)
   std::chrono::milliseconds handle_due(WallTime now);
   void schedule_jobs();
-  std::vector<QueuedJob> queued_jobs(WallTime now);
-  std::vector<RunningJob> running_jobs() const;
+  /// On the hosts that jobs share, or on instances of their own.
+  std::vector<QueuedJob> queued_jobs(WallTime now, bool rented = false);
+  std::vector<RunningJob> running_jobs(bool rented = false) const;
   void tell_too_large(const JobPtr& job, const std::vector<HostSlots>& hosts);
   void apply(const JobPtr& job, const Event& event);
   void perform(const JobPtr& job, const Action& action);
@@ -270,10 +284,27 @@ class Coordinator {
               const Staging& staging);  // (free)
   MpirunOptions mpirun_on(const JobPtr& job, const Staging& staging);
   void leave_hosts(const std::string& name, std::uint64_t attempt,  // (free)
-                   const std::vector<std::string>& hosts, const std::filesystem::path& folder);
+                   const HostAccess& access, const std::vector<std::string>& hosts,
+                   const std::filesystem::path& folder);
   void lose_host(const JobPtr& job, const std::string& host, const std::string& why);
   void read_hosts();
   void shrink_to_hosts(const JobPtr& job, const std::vector<HostSlots>& usable);
+
+  // coordinator_fleets.cpp
+  void open_fleets();
+  bool rents(const v1::CreateTrainingJobRequest& request) const;
+  void check_rent(const v1::CreateTrainingJobRequest& request) const;
+  RentedFleet fleet_wanted(const ActiveJob& job) const;
+  FleetSettings settings_of(const RentedFleet& fleet) const;
+  HostAccess access_of(const ActiveJob& job);
+  void settle_fleets(WallTime now);
+  void release_fleets(FleetLedger& ledger, FleetTime now);
+  void save_fleets(FleetLedger ledger);
+  void tend_fleet(const JobPtr& job);
+  void tell_launch(const JobPtr& job, const std::string& message);
+  void fleet_told(const FleetNews& news);  // (free)
+  void take_news(const JobPtr& job, const FleetNews& news);
+  std::chrono::milliseconds watch_fleets(WallTime now);
 
   // coordinator_slurm.cpp
   void open_slurm();
@@ -308,6 +339,7 @@ class Coordinator {
 
   // coordinator_interruptions.cpp
   void take_interruption(const JobPtr& job, int rank, const v1::Interruption& told);
+  bool usable(const std::string& host) const;
   std::vector<HostSlots> usable_hosts() const;
   std::chrono::milliseconds welcome_hosts(WallTime now);
   void mpirun_told_to_end(const std::string& name, std::uint64_t attempt);  // (free)
@@ -339,8 +371,11 @@ class Coordinator {
   std::map<std::string, Deadline> publishing_;
   std::string slurm_mark_;  ///< by which this state's jobs are known in Slurm
   bool slurm_is_away_ = false;
+  std::string fleet_mark_;  ///< by which this state's fleets are known in AWS
+  FleetLedger fleets_;      ///< as it is written down
   Thread events_;
   std::unique_ptr<SlurmDesk> slurm_;
+  std::unique_ptr<FleetKeeper> keeper_;
 };
 
 }  // namespace musher

@@ -209,9 +209,9 @@ void Coordinator::watch(const JobPtr& job, std::shared_ptr<AttemptProcesses> pro
     rank_ended(name, attempt, exit);
   };
   if (any_remote(job->placement) && !job->slurm) {
-    listener.clean_up = [this, name, attempt, hosts = names_of(job->placement),
-                         staged = staged_folder(*job)] {
-      leave_hosts(name, attempt, hosts, staged);
+    listener.clean_up = [this, name, attempt, access = access_of(*job),
+                         hosts = names_of(job->placement), staged = staged_folder(*job)] {
+      leave_hosts(name, attempt, access, hosts, staged);
     };
   }
   listener.told_to_end = [this, name, attempt] { mpirun_told_to_end(name, attempt); };

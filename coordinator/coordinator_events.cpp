@@ -70,6 +70,7 @@ milliseconds Coordinator::handle_due(WallTime now) {
     }
   }
   wait = std::min(wait, welcome_hosts(now));
+  if (options_.rent) wait = std::min(wait, watch_fleets(now));
   if (!options_.hostfile.empty()) {
     read_hosts();
     wait = std::min(wait, kHostfileCheck);

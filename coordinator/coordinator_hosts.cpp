@@ -92,10 +92,10 @@ void Coordinator::stage(const JobPtr& job, AttemptRecord record) {
                         {"disk", options_.scratch.parent_path().string()}};
   const auto done = std::make_shared<std::atomic<bool>>(false);
   auto work = [this, name = job->name(), record = std::move(record), request,
-               hosts = names_of(job->placement), done] {
+               access = access_of(*job), hosts = names_of(job->placement), done] {
     Staging staging;
     Expectations expected = expected_of(request);
-    staging.answers = ask_hosts(options_.access, hosts, request, Deadline::after(kStageTime));
+    staging.answers = ask_hosts(access, hosts, request, Deadline::after(kStageTime));
     judge_hosts(staging.answers, expected);
     const bool all = std::all_of(staging.answers.begin(), staging.answers.end(),
                                  [](const HostAnswer& answer) { return answer.ok(); });
@@ -109,7 +109,7 @@ void Coordinator::stage(const JobPtr& job, AttemptRecord record) {
     }
     if (!staged(name, record, staging)) {
       const json end = {{"do", "end"}, {"folder", request.at("folder")}};
-      ask_hosts(options_.access, hosts, end, Deadline::after(kLeaveTime));
+      ask_hosts(access, hosts, end, Deadline::after(kLeaveTime));
     }
     *done = true;
   };
@@ -162,7 +162,7 @@ MpirunOptions Coordinator::mpirun_on(const JobPtr& job, const Staging& staging) 
   mpirun.coordinator = Endpoint{address_, folder}.text();
   mpirun.session_folder = folder;
   mpirun.prefix = options_.access.prefix;
-  mpirun.ssh = ssh_agent(options_.access.ssh);
+  mpirun.ssh = ssh_agent(access_of(*job).ssh);
   mpirun.networks = staging.network.networks;
   mpirun.exported = options_.access.environment;
   // `=`: these very names, not all that begin so.
@@ -180,10 +180,10 @@ MpirunOptions Coordinator::mpirun_on(const JobPtr& job, const Staging& staging) 
 
 /// After mpirun: ends what it left on the hosts, and finds out which of them is gone.
 void Coordinator::leave_hosts(const std::string& name, std::uint64_t attempt,
-                              const std::vector<std::string>& hosts,
+                              const HostAccess& access, const std::vector<std::string>& hosts,
                               const std::filesystem::path& folder) try {
   const json request = {{"do", "end"}, {"folder", folder.string()}};
-  const auto answers = ask_hosts(options_.access, hosts, request, Deadline::after(kLeaveTime));
+  const auto answers = ask_hosts(access, hosts, request, Deadline::after(kLeaveTime));
   const Lock lock(mutex_);
   const JobPtr job = find(name);
   if (!job || job->state().attempt != attempt) return;

@@ -50,16 +50,18 @@ void Coordinator::take_interruption(const JobPtr& job, int rank, const v1::Inter
   }
 }
 
-/// Those to start attempts on: a host that is taken back, or does not answer, has no slots until it
-/// is back.
+/// Not one that is taken back, or does not answer.
+bool Coordinator::usable(const std::string& host) const {
+  return !lost_hosts_.contains(host) &&
+         std::none_of(leaving_hosts_.begin(), leaving_hosts_.end(),
+                      [&](const auto& one) { return same_host(one.first, host); });
+}
+
+/// Those to start attempts on: others have no slots until they are back.
 std::vector<HostSlots> Coordinator::usable_hosts() const {
   std::vector<HostSlots> hosts = hosts_;
   for (HostSlots& host : hosts) {
-    if (lost_hosts_.contains(host.host)) host.slots = 0;
-    const bool leaves =
-        std::any_of(leaving_hosts_.begin(), leaving_hosts_.end(),
-                    [&](const auto& one) { return same_host(one.first, host.host); });
-    if (leaves) host.slots = 0;
+    if (!usable(host.host)) host.slots = 0;
   }
   return hosts;
 }

@@ -26,11 +26,12 @@ milliseconds longest(const JobState& state, const Grace& grace, WallTime now) {
 }  // namespace
 
 /// In the order of submission.
-std::vector<QueuedJob> Coordinator::queued_jobs(WallTime now) {
+std::vector<QueuedJob> Coordinator::queued_jobs(WallTime now, bool rented) {
   std::vector<QueuedJob> queue;
   for (const std::string& name : store_.unfinished_names()) {
     const JobPtr job = find(name);
     if (!job || job->state().attempt_started || job->state().over() || job->slurm) continue;
+    if (job->rented.has_value() != rented) continue;
     const JobState& state = job->state();
     queue.push_back({name, state.ranks, job->record.submitter, job->record.priority,
                      std::max(milliseconds(0), now - state.created), state.attempt > 0,
@@ -39,11 +40,12 @@ std::vector<QueuedJob> Coordinator::queued_jobs(WallTime now) {
   return queue;
 }
 
-std::vector<RunningJob> Coordinator::running_jobs() const {
+std::vector<RunningJob> Coordinator::running_jobs(bool rented) const {
   const WallTime now = wall_now();
   std::vector<RunningJob> running;
   for (const auto& [name, job] : jobs_) {
     if (!job->state().attempt_started && !job->slurm) continue;
+    if (job->rented.has_value() != rented) continue;
     running.push_back(
         {name, job->placement, job->record.submitter, longest(job->state(), options_.grace, now)});
   }
@@ -52,6 +54,7 @@ std::vector<RunningJob> Coordinator::running_jobs() const {
 
 void Coordinator::schedule_jobs() {
   scheduled_ = wall_now();
+  if (options_.rent) settle_fleets(scheduled_);
   std::vector<QueuedJob> queue = queued_jobs(scheduled_);
   const std::vector<HostSlots> hosts = usable_hosts();
   for (QueuedJob& queued : queue) {
@@ -137,6 +140,11 @@ v1::QueueReply Coordinator::queue() {
       *entry.mutable_by() = timestamp(now + *decision.head_starts_in);
       entry.set_note("next");
     }
+  }
+  for (const RunningJob& job : running_jobs(true))
+    *add(job.name).mutable_by() = timestamp(now + *job.ends_in);
+  for (const QueuedJob& job : queued_jobs(now, true)) {
+    add(job.name).set_note(find(job.name)->state().transitions.back().message);
   }
   return reply;
 }

@@ -4,9 +4,7 @@
 namespace musher {
 
 void LifecycleStep::on(const Scheduled&) {
-  const bool waits =
-      state_.secondary == Secondary::Pending || state_.secondary == Secondary::Interrupted;
-  if (!waits) return;
+  if (!waits_to_start(state_)) return;
   state_.attempt += 1;
   state_.attempt_started = now_;
   state_.members.clear();
@@ -18,9 +16,14 @@ void LifecycleStep::on(const Scheduled&) {
   state_.kill_at.reset();
   state_.killed = false;
   if (!state_.training_start) state_.training_start = now_;
-  enter(Secondary::Starting, state_.attempt == 1
-                                 ? "Starting the training job."
-                                 : "Starting attempt " + std::to_string(state_.attempt) + ".");
+  const std::string message = state_.attempt == 1
+                                  ? "Starting the training job."
+                                  : "Starting attempt " + std::to_string(state_.attempt) + ".";
+  if (state_.secondary == Secondary::Starting) {
+    say(message);  // its instances were started
+  } else {
+    enter(Secondary::Starting, message);
+  }
   act(Kind::kStartAttempt);
 }
 
@@ -74,11 +77,13 @@ void LifecycleStep::on(const StopRequested& event) {
 }
 
 void LifecycleStep::on(const WaitingExplained& event) {
-  if (state_.secondary != Secondary::Pending) return;
-  std::string& message = state_.transitions.back().message;
-  if (message == event.message) return;
-  message = event.message;
-  touch();
+  if (state_.secondary == Secondary::Pending) say(event.message);
+}
+
+void LifecycleStep::on(const Launching& event) {
+  if (!waits_to_start(state_)) return;
+  if (state_.secondary == Secondary::Starting) return say(shortened(event.message));
+  enter(Secondary::Starting, shortened(event.message));
 }
 
 /// The first cause stays, but what costs no attempt takes its place: a host that is taken back
@@ -145,7 +150,7 @@ void LifecycleStep::on(const Tick&) {
     return stop(StopReason::kMaxWait, "MaxWaitTimeInSeconds, " + std::to_string(seconds) +
                                           " s, have passed since the job's creation.");
   }
-  if (may_stop && state_.max_pending.count() > 0 && state_.secondary == Secondary::Pending &&
+  if (may_stop && state_.max_pending.count() > 0 && is_pending(state_) &&
       now_ >= state_.created + state_.max_pending) {
     const auto seconds = std::chrono::floor<std::chrono::seconds>(state_.max_pending).count();
     return stop(StopReason::kMaxPending, "The job was pending for MaxPendingTimeInSeconds, " +

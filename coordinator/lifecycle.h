@@ -59,7 +59,7 @@ struct JobState {
   std::chrono::milliseconds max_runtime{86'400'000};  ///< over all attempts
 
   std::chrono::milliseconds max_wait{0};     ///< from `created` on; 0: no limit
-  std::chrono::milliseconds max_pending{0};  ///< from `created` to the first start; 0: no limit
+  std::chrono::milliseconds max_pending{0};  ///< from `created` to the first attempt; 0: no limit
 
   std::uint64_t attempt = 0;                ///< the newest, from 1; 0: none yet
   std::optional<WallTime> attempt_started;  ///< set while the attempt runs
@@ -126,6 +126,10 @@ struct StopRequested {
 struct WaitingExplained {
   std::string message;
 };
+/// Its own instances are being started: SageMaker's Starting, before the attempt begins.
+struct Launching {
+  std::string message;
+};
 /// A host's notice or a signal makes the ranks stop.
 struct InterruptionNoticed {
   std::uint64_t attempt = 0;
@@ -171,8 +175,8 @@ struct CoordinatorRestarted {
 struct Tick {};
 
 using Event = std::variant<Scheduled, RanksJoined, Regrouped, RankLost, Resized, PhaseReported,
-                           StopRequested, WaitingExplained, InterruptionNoticed, RankFinished,
-                           JobFailed, AttemptEnded, CoordinatorRestarted, Tick>;
+                           StopRequested, WaitingExplained, Launching, InterruptionNoticed,
+                           RankFinished, JobFailed, AttemptEnded, CoordinatorRestarted, Tick>;
 
 /// What the coordinator has to do, in this order, once the new state is stored.
 struct Action {
@@ -213,6 +217,9 @@ Decision decide(JobState state, const Event& event, WallTime now, const Grace& g
 
 /// The first of the ranks that died and that the others have not yet gone on without; absent: none.
 std::optional<int> first_pending_loss(const JobState& state);
+
+/// Whether the job waits for an attempt to begin.
+bool waits_to_start(const JobState& state);
 
 /// Whether every member has said Finish or is lost: nothing more will come of the attempt.
 bool all_done(const JobState& state);

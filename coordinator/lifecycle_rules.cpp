@@ -3,7 +3,7 @@
 #include <iterator>
 #include <utility>
 
-#include "coordinator/lifecycle.h"
+#include "coordinator/lifecycle_step.h"
 
 namespace musher {
 
@@ -21,8 +21,9 @@ namespace {
 //                              Completed | Failed
 //
 // Phases may be skipped forward, as a report may come late. Interrupted goes to Starting, with the
-// next attempt. A restarted coordinator that never got to start mpirun takes Starting or
-// Downloading back to Pending.
+// next attempt, and may begin before it where the job's own instances are started first. A
+// restarted coordinator that never got to start mpirun takes Starting or Downloading back to
+// Pending.
 constexpr std::pair<Secondary::Value, Secondary::Value> kEdges[] = {
     {Secondary::Pending, Secondary::Starting},
     {Secondary::Pending, Secondary::Stopping},
@@ -83,6 +84,16 @@ std::optional<int> first_pending_loss(const JobState& state) {
   return first;
 }
 
+bool waits_to_start(const JobState& state) {
+  if (state.attempt_started) return false;
+  return state.secondary == Secondary::Pending || state.secondary == Secondary::Interrupted ||
+         state.secondary == Secondary::Starting;
+}
+
+bool is_pending(const JobState& state) {
+  return state.secondary == Secondary::Pending || (state.attempt == 0 && waits_to_start(state));
+}
+
 bool all_done(const JobState& state) {
   return std::all_of(state.members.begin(), state.members.end(), [&](int rank) {
     return state.finished.contains(rank) || state.lost.contains(rank);
@@ -95,7 +106,7 @@ std::optional<WallTime> next_tick(const JobState& state) {
   const auto by = [&](WallTime when) { due = due ? std::min(*due, when) : when; };
   const bool may_stop = state.stop == StopReason::kNone;
   if (may_stop && state.max_wait.count() > 0) by(state.created + state.max_wait);
-  if (may_stop && state.max_pending.count() > 0 && state.secondary == Secondary::Pending) {
+  if (may_stop && state.max_pending.count() > 0 && is_pending(state)) {
     by(state.created + state.max_pending);
   }
   if (state.attempt_started && state.kill_at) by(*state.kill_at);

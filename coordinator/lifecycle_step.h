@@ -14,6 +14,9 @@ namespace musher {
 /// Cut to the bytes that SageMaker's FailureReason may have, at a character's border.
 std::string shortened(std::string text);
 
+/// Whether MaxPendingTimeInSeconds runs.
+bool is_pending(const JobState& state);
+
 /// The step from one state to the next, in the words of the life cycle.
 class LifecycleStep {
  public:
@@ -36,6 +39,7 @@ class LifecycleStep {
   void on(const PhaseReported& event);
   void on(const StopRequested& event);
   void on(const WaitingExplained& event);
+  void on(const Launching& event);
   void on(const InterruptionNoticed& event);
   void on(const RankFinished& event);
   void on(const JobFailed& event);
@@ -64,6 +68,12 @@ class LifecycleStep {
     state_.transitions.push_back({to, now_, std::nullopt, std::move(message)});
     state_.secondary = to;
     state_.status = status_of(to);
+    touch();
+  }
+  /// Another word for what the job is at.
+  void say(const std::string& message) {
+    if (state_.transitions.back().message == message) return;
+    state_.transitions.back().message = message;
     touch();
   }
   void set_failure(const std::string& reason) { state_.failure = shortened(reason); }

@@ -186,6 +186,19 @@ std::optional<FleetAnchor> find_anchor(const AwsAccess& access, const std::strin
   return FleetAnchor{id, *until, tag_of(group, kPlanTag).value_or("")};
 }
 
+std::vector<std::string> fleets_with_tag(const AwsAccess& access, const std::string& tag,
+                                         const std::string& value, Deadline deadline) {
+  const json request = {{"Filters", {aws_filter("tag:" + tag, {value})}}};
+  const json groups =
+      aws_call(access, "ec2", "describe-security-groups", request, deadline).at("SecurityGroups");
+  std::vector<std::string> fleets;
+  for (const json& group : groups) {
+    const auto name = tag_of(group, kFleetTag);
+    if (name && group.value("GroupName", "") == fleet_resource(*name)) fleets.push_back(*name);
+  }
+  return fleets;
+}
+
 FleetAnchor make_anchor(const AwsAccess& access, const FleetSettings& settings,
                         const FleetSurroundings& around, FleetTime until, Deadline deadline) {
   const json request = {

@@ -25,6 +25,9 @@ struct FleetAnchor {
 };
 std::optional<FleetAnchor> find_anchor(const AwsAccess& access, const std::string& fleet,
                                        Deadline deadline);
+/// Names of the fleets that have a further tag, whatever is left of them.
+std::vector<std::string> fleets_with_tag(const AwsAccess& access, const std::string& tag,
+                                         const std::string& value, Deadline deadline);
 FleetAnchor make_anchor(const AwsAccess& access, const FleetSettings& settings,
                         const FleetSurroundings& around, FleetTime until, Deadline deadline);
 

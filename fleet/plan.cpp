@@ -34,6 +34,11 @@ std::string base64(const std::string& text) {
   return out;
 }
 
+const std::regex& type_form() {
+  static const std::regex form(R"([a-z][a-z0-9-]*\.[a-z0-9-]+)");
+  return form;
+}
+
 /// A security group, or a network that is not everybody.
 bool may_be_admitted(const std::string& who) {
   static const std::regex group("sg-[0-9a-f]+");
@@ -43,6 +48,12 @@ bool may_be_admitted(const std::string& who) {
 
 }  // namespace
 
+std::string ec2_type(const std::string& instance_type) {
+  const std::string type =
+      instance_type.starts_with("ml.") ? instance_type.substr(3) : instance_type;
+  return std::regex_match(type, type_form()) ? type : "";
+}
+
 void check_fleet_name(const std::string& name) {
   static const std::regex form("[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?");
   check(std::regex_match(name, form),
@@ -50,13 +61,12 @@ void check_fleet_name(const std::string& name) {
 }
 
 void check_settings(const FleetSettings& settings) {
-  static const std::regex type(R"([a-z][a-z0-9-]*\.[a-z0-9-]+)");
   static const std::regex parameter("ssm:/?[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*");
   static const std::regex software(R"(s3://[a-z0-9.-]+/[A-Za-z0-9!_.()/-]+\.tar\.gz)");
   check_fleet_name(settings.name);
   check(settings.instances >= 1 && settings.instances <= 1000,
         "--instances must be 1 to 1000: how many hosts the fleet has");
-  check(std::regex_match(settings.type, type),
+  check(std::regex_match(settings.type, type_form()),
         "--type must be an instance type such as g5.xlarge, not \"" + settings.type + "\"");
   check(settings.max_hours > 0 && settings.max_hours <= kLongestHours,
         "--max-hours must be more than 0 and at most 672: when it is over all instances end");

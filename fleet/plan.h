@@ -49,6 +49,10 @@ struct FleetSurroundings {
   int efa_interfaces = 0;   ///< that instances are to have; 0: they have no EFA
 };
 
+/// SageMaker's instance type as EC2 has it: ml.g5.xlarge is g5.xlarge. Empty where it is none, such
+/// as `local`.
+std::string ec2_type(const std::string& instance_type);
+
 /// Throws kInvalidArgument naming the option that is wrong.
 void check_fleet_name(const std::string& name);
 void check_settings(const FleetSettings& settings);
@@ -62,6 +66,9 @@ std::string fleet_role(const std::string& fleet, const std::string& region);
 constexpr const char* kFleetTag = "musher:fleet";  ///< its name
 constexpr const char* kUntilTag = "musher:until";  ///< when all of it ends, 2026-11-27T20:00:00Z
 constexpr const char* kPlanTag = "musher:plan";    ///< digest of the settings but number and time
+// Of a fleet that a coordinator rents for a job.
+constexpr const char* kJobTag = "musher:job";                  ///< whose it was at first
+constexpr const char* kCoordinatorTag = "musher:coordinator";  ///< the mark of its state folder
 
 /// [{"Key": …, "Value": …}].
 nlohmann::json fleet_tags(const FleetSettings& settings, FleetTime until);

@@ -18,10 +18,15 @@ const std::map<std::string, Row>& table() {
   static const std::map<std::string, Row> rows = {
       // Of other owners of machines: they say how, not what.
       {"RoleArn", {Fate::kNotice, "credentials are those of whoever starts the coordinator"}},
-      {"ResourceConfig.InstanceType", {Fate::kNotice, "the hosts are those of the coordinator"}},
+      {"ResourceConfig.InstanceType",
+       {Fate::kNotice,
+        "where the coordinator rents instances it is their type; elsewhere the hosts are those of "
+        "the coordinator"}},
       {"ResourceConfig.VolumeSizeInGB", {Fate::kNotice, "data is streamed and needs no volume"}},
       {"ResourceConfig.KeepAlivePeriodInSeconds",
-       {Fate::kNotice, "the hosts are the coordinator's and stay for the next job anyway"}},
+       {Fate::kNotice,
+        "where the coordinator rents instances they are kept for so long; elsewhere the hosts are "
+        "the coordinator's and stay for the next job anyway"}},
       {"AlgorithmSpecification.EnableSageMakerMetricsTimeSeries",
        {Fate::kNotice, "metrics are kept over time for every job; see musher metrics"}},
       {"CheckpointConfig.LocalPath", {Fate::kNotice, "checkpoints go to the store directly"}},

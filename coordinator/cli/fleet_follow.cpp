@@ -8,6 +8,7 @@
 
 #include "coordinator/cli/connection.h"
 #include "coordinator/cli/daemon_options.h"
+#include "fleet/plan.h"
 
 namespace musher::cli {
 
@@ -22,10 +23,6 @@ struct Demand {
   int instances = 0;  ///< of those that name the type
   bool any = false;   ///< there is a job, of whatever type
 };
-
-std::string ec2_type(const std::string& type) {
-  return type.starts_with("ml.") ? type.substr(3) : type;
-}
 
 class Follower {
  public:

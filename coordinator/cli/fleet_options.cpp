@@ -49,6 +49,11 @@ void FleetOptions::add_to(Options& options) {
   options.add("instances", &settings_.instances, "N", "how many hosts");
   options.add("type", &settings_.type, "TYPE", "of the instances, e.g. g5.xlarge");
   options.add("spot", &settings_.spot, "spare capacity, cheaper, which EC2 may take back");
+  options.add("slots", &slots_, "N", "ranks on a host (its GPUs, at least 1)");
+  add_common_to(options);
+}
+
+void FleetOptions::add_common_to(Options& options) {
   options.add("max-hours", &settings_.max_hours, "H",
               "when this time is over, all instances end, whoever is there to end them; needed");
   options.add("admit", &settings_.admit, "CIDR|SG",
@@ -66,7 +71,6 @@ void FleetOptions::add_to(Options& options) {
       "has it (Debian's newest)");
   options.add("subnet", &settings_.subnet, "SUBNET", "where (the default VPC's first)");
   options.add("disk", &settings_.disk_gib, "GIB", "of the encrypted volume of each (100)");
-  options.add("slots", &slots_, "N", "ranks on a host (its GPUs, at least 1)");
   options.add(
       "efa", &efa_, "WHEN",
       "Elastic Fabric Adapters, with their driver and NCCL's plugin: no, where-there-is (if "

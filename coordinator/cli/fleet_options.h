@@ -14,6 +14,8 @@ namespace musher::cli {
 class FleetOptions {
  public:
   void add_to(Options& options);
+  /// All but what a job says of its own fleet: instances, type, spot, slots.
+  void add_common_to(Options& options);
   /// All but the public key. Throws kInvalidArgument naming the option.
   FleetSettings settings(const std::string& name) const;
   int slots(int gpus) const;

@@ -9,6 +9,7 @@
 #include "common/loopback.h"
 #include "coordinator/cli/access_options.h"
 #include "coordinator/cli/daemon_options.h"
+#include "coordinator/cli/fleet_file.h"
 #include "coordinator/cli/metrics_listener.h"
 #include "coordinator/cli/slurm_options.h"
 #include "coordinator/endpoints/endpoints_service.h"
@@ -63,6 +64,7 @@ int run(const Command& command, const std::vector<std::string>& words) {
   std::string advertise;
   std::string tls;
   std::string hostfile;
+  std::string fleet_file;
   std::string metrics;
   std::optional<int> slots;
   std::string endpoint_server;
@@ -80,6 +82,9 @@ int run(const Command& command, const std::vector<std::string>& words) {
               "where ranks on other machines find this one (HOST of --listen; this machine's name "
               "where that is 0.0.0.0)");
   options.add("hosts", &hostfile, "HOSTFILE", "hosts and their slots, as mpirun reads them");
+  options.add("fleet", &fleet_file, "FILE",
+              "rent EC2 instances for each job that names their type, and return them at its end: "
+              "options of `musher fleet up`, a line each, name = value (docs/aws.md)");
   options.add("slots", &slots, "N",
               "ranks that may run at once (the number of cores; in Slurm: as many as it takes)");
   options.add("patience", &patience, "SECONDS",
@@ -108,13 +113,20 @@ int run(const Command& command, const std::vector<std::string>& words) {
   settings.hosts = hosts_of(hostfile, slots, settings.slurm.has_value());
   settings.hostfile = hostfile;
   settings.access = access.checked(settings.mpirun);
-  if (any_remote(settings.hosts) &&
+  if (!fleet_file.empty()) {
+    if (settings.slurm) {
+      throw Error(ErrorCode::kInvalidArgument, "give --fleet or --launcher slurm, not both");
+    }
+    settings.rent = read_fleet_file(fleet_file, settings.state);
+  }
+  if ((settings.rent || any_remote(settings.hosts)) &&
       (tls.empty() || is_loopback(ListenAddress::parse(listen).host))) {
-    throw Error(
-        ErrorCode::kInvalidArgument,
-        (settings.slurm ? "--launcher slurm runs ranks on" : "--hosts " + hostfile + " names") +
-            std::string(" other machines: their ranks need --tls DIR and a --listen "
-                        "address that they reach"));
+    throw Error(ErrorCode::kInvalidArgument,
+                (settings.slurm  ? "--launcher slurm runs ranks on"
+                 : settings.rent ? "--fleet rents"
+                                 : "--hosts " + hostfile + " names") +
+                    std::string(" other machines: their ranks need --tls DIR and a --listen "
+                                "address that they reach"));
   }
   if (!tls.empty()) {
     settings.worker_tls = fs::absolute(tls) / "worker";

@@ -156,7 +156,8 @@ def mend_moto(hosts, console):
         prepare = instance_models.Instance.prep_nics
 
         def prep_nics(self, nic_spec, private_ip=None, **options):
-            return prepare(self, nic_spec, private_ip=private_ip or left.pop(0), **options)
+            left.append(left.pop(0))
+            return prepare(self, nic_spec, private_ip=private_ip or left[-1], **options)
 
         instance_models.Instance.prep_nics = prep_nics
 

@@ -576,6 +576,42 @@ TEST(Lifecycle, MaxPendingEndsAJobThatNeverStartedAndNoOther) {
   EXPECT_EQ(decide(runs, Tick{}, kStart + 46min).state, runs) << "it did start";
 }
 
+TEST(Lifecycle, InstancesOfItsOwnAreLaunchedBeforeTheAttemptBegins) {
+  Story story(2, 1);
+  story.then(Launching{"Launching requested ML instances."});
+  EXPECT_EQ(story.state().secondary, Secondary::Starting);
+  EXPECT_FALSE(story.state().attempt_started);
+  const JobState before = story.state();
+  story.then(Launching{"Launching requested ML instances."});
+  EXPECT_EQ(story.state(), before) << "said again it changes nothing";
+  story.then(Launching{"Preparing the instances for training."});
+  EXPECT_THAT(story.statuses(), ElementsAre(Secondary::Pending, Secondary::Starting));
+  EXPECT_EQ(story.state().transitions.back().message, "Preparing the instances for training.");
+  story.then(CoordinatorRestarted{});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kQueue));
+  story.then(Scheduled{});
+  EXPECT_THAT(story.kinds(), ElementsAre(Kind::kStartAttempt));
+  EXPECT_EQ(story.state().transitions.back().message, "Starting the training job.");
+  story.then(Launching{"Launching requested ML instances."});
+  EXPECT_EQ(story.state().transitions.back().message, "Starting the training job.") << "it runs";
+  story.then(RanksJoined{1}).then(PhaseReported{1, Report::TRAINING}).ended(1);
+  ASSERT_EQ(story.state().secondary, Secondary::Interrupted);
+  story.then(Launching{"Launching requested ML instances."}).then(Scheduled{});
+  EXPECT_EQ(story.state().attempt, 2);
+  EXPECT_EQ(story.state().transitions.back().message, "Starting attempt 2.");
+}
+
+TEST(Lifecycle, AJobWhoseInstancesDoNotComeFailsIsStoppedAndIsPendingAllTheWhile) {
+  JobState state = submitted(1, 1, 1h, kStart);
+  state.max_pending = 30min;
+  state = decide(state, Launching{"no room"}, kStart + 1min).state;
+  EXPECT_EQ(decide(state, JobFailed{"CapacityError: no room"}, kStart + 2min).state.status,
+            Status::Failed);
+  EXPECT_EQ(decide(state, StopRequested{}, kStart + 2min).state.status, Status::Stopped);
+  EXPECT_EQ(next_tick(state), kStart + 30min);
+  EXPECT_EQ(decide(state, Tick{}, kStart + 30min).state.status, Status::Stopped);
+}
+
 TEST(Lifecycle, MaxWaitEndsARunningJobWithTheModelSoFar) {
   JobState state = submitted(1, 0, 1h, kStart);
   state.max_wait = 1h;
@@ -736,6 +772,7 @@ TEST(Lifecycle, RandomEventsNeverLeaveTheLifeCycle) {
           Resized{1 + rank},
           StopRequested{},
           WaitingExplained{"waits"},
+          Launching{"launches"},
           AttemptEnded{attempt, below(2) == 0 ? std::optional(rank) : std::nullopt, "gone"},
           CoordinatorRestarted{below(2) == 0, below(2) == 0},
           Tick{},

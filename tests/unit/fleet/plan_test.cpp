@@ -112,6 +112,14 @@ TEST(FleetPlan, WithEfaTheTemplateHasInterfacesAndTheHostTheirSoftware) {
   EXPECT_THAT(host_script(settings(), around), HasSubstr("efa_installer.sh -y"));
 }
 
+TEST(FleetPlan, AnInstanceTypeIsSageMakersOrEc2s) {
+  EXPECT_EQ(ec2_type("ml.g5.xlarge"), "g5.xlarge");
+  EXPECT_EQ(ec2_type("g5.xlarge"), "g5.xlarge");
+  for (const char* none : {"", "local", "local_gpu", "ml.", "ml.g5"}) {
+    EXPECT_EQ(ec2_type(none), "") << none;
+  }
+}
+
 TEST(HostConsole, OnlyAKeyAndTheWordReadyMakeAHost) {
   EXPECT_FALSE(parse_console("").ready);
   EXPECT_FALSE(parse_console("musher-fleet: ready\n").ready);
