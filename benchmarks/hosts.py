@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How soon a job over four hosts takes its first step, and how soon hosts are checked.
 
-    .venv/bin/python benchmarks/hosts.py [--build build] [--rounds 5] [--check 4,16] [--out BENCHMARKS.md]
+    .venv/bin/python benchmarks/hosts.py [--build build] [--rounds 5] [--check 4,64] [--out BENCHMARKS.md]
 
 The hosts are network namespaces of this machine with an sshd each (tests/support/cluster.py), the coordinator and the S3 server on
 one more; all share its cores. Needs root.
@@ -25,7 +25,7 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, default=ROOT / "build")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--check", default="4,16", help="numbers of hosts")
+    parser.add_argument("--check", default="4,64", help="numbers of hosts")
     parser.add_argument("--out", type=Path, help="a page whose section is replaced")
     return parser.parse_args()
 

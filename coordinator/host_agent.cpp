@@ -33,6 +33,11 @@ using nlohmann::json;
 constexpr auto kEndTime = std::chrono::seconds(5);
 constexpr auto kReachTime = std::chrono::seconds(1);
 
+std::int64_t now_ms() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
 void stage(const json& request) {
   const std::filesystem::path folder = request.at("folder").get<std::string>();
   make_private_folder(folder);
@@ -66,10 +71,13 @@ std::vector<std::string> unreached(const json& request) {
   return found;
 }
 
-std::vector<std::string> meet(const json& request) {
-  return meet_peers(
-      request.at("peers").get<std::vector<std::string>>(), request.at("port").get<int>(),
-      Deadline::after(std::chrono::milliseconds(request.at("milliseconds").get<int>())));
+/// Adds to the reply.
+void meet(const json& meeting, json& reply) try {
+  reply["unmet"] =
+      meet_peers(meeting.at("peers").get<std::vector<std::string>>(), meeting.at("port").get<int>(),
+                 Deadline::after(std::chrono::milliseconds(meeting.at("milliseconds").get<int>())));
+} catch (const Error& error) {
+  reply["unreached"].push_back(std::string("the others: ") + error.what());
 }
 
 json describe(const std::string& ssh_connection) {
@@ -144,8 +152,8 @@ json serve_host_request(const json& request, const std::string& ssh_connection) 
   } else if (what == "probe") {
     reply.update(probe_host(request));
     reply["unreached"] = unreached(request);
-  } else if (what == "meet") {
-    reply["unreached"] = meet(request);
+    if (request.contains("meet")) meet(request.at("meet"), reply);
+    reply["answered_ms"] = now_ms();
   } else {
     throw Error(ErrorCode::kInvalidArgument, "do: \"" + what + "\" is not known here");
   }

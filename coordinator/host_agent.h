@@ -17,13 +17,14 @@
 /// alone | | `end` | `folder` | kills every process that has the folder's token file as an
 /// argument, then removes the folder |
 ///
-/// | `probe` | see host_probe.h; `reach`: list of [host, port] | looks at the host, and whether it
-/// reaches those | | `meet` | `peers`, `port`, `milliseconds` | whether it reaches its peers, which
-/// do the same at the same time |
+/// | `probe` | see host_probe.h; `reach`: list of [host, port]; `meet`: `peers`, `port`,
+/// `milliseconds` | looks at the host, and whether it reaches those, and its peers, which do the
+/// same at the same time |
 ///
 /// `stage` may have what `probe` has, too. What could not be reached is in `unreached`, with
-/// reasons. The answer has `host`, `cores`, `interfaces` (`name`, `address`, `prefix`), and, of
-/// ssh, `reached_at` and `reached_from`, the addresses of this end and of the other.
+/// reasons, and peers in `unmet`, reasons by their names. The answer has `host`, `cores`,
+/// `interfaces` (`name`, `address`, `prefix`), and, of ssh, `reached_at` and `reached_from`, the
+/// addresses of this end and of the other.
 namespace musher {
 
 /// Throws kInvalidArgument for a request that it does not know, kUnavailable where a file can't be

@@ -16,9 +16,10 @@ double gib(std::uint64_t bytes) {
 }  // namespace
 
 double clock_error(const HostAnswer& answer, const Expectations& expected) {
-  const auto there = answer.reply.at("time_ms").get<std::int64_t>();
-  const std::int64_t behind = expected.sent_ms - there;
-  const std::int64_t ahead = there - expected.received_ms;
+  const auto begun = answer.reply.at("time_ms").get<std::int64_t>();
+  const std::int64_t behind = expected.sent_ms - begun;
+  // It may have waited for its peers in between.
+  const std::int64_t ahead = answer.reply.value("answered_ms", begun) - expected.received_ms;
   if (ahead > 0) return static_cast<double>(ahead) / 1e3;
   return behind > 0 ? -static_cast<double>(behind) / 1e3 : 0;
 }

@@ -33,7 +33,9 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr int kBacklog = 256;
-constexpr int kPauseMilliseconds = 50;  // between two tries of a peer that does not listen yet
+// Between two tries of a peer that does not listen yet: each host of 64 tries 63.
+constexpr int kShortestPauseMilliseconds = 20;
+constexpr int kLongestPauseMilliseconds = 320;
 
 std::string first_line(const fs::path& file) {
   std::ifstream in(file);
@@ -137,7 +139,8 @@ std::string why_unreachable(const std::string& host, int port, Deadline deadline
   const int failed = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
   const Addresses addresses(found, &::freeaddrinfo);
   if (failed != 0) return ::gai_strerror(failed);
-  for (;;) {
+  for (int pause = kShortestPauseMilliseconds;;
+       pause = std::min(2 * pause, kLongestPauseMilliseconds)) {
     const FileDescriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     int error = 0;
     if (::connect(socket.get(), addresses->ai_addr, addresses->ai_addrlen) != 0) {
@@ -152,12 +155,12 @@ std::string why_unreachable(const std::string& host, int port, Deadline deadline
     }
     if (error == 0) return "";
     if (!patient || error != ECONNREFUSED || deadline.expired()) return strerror(error);
-    ::poll(nullptr, 0, kPauseMilliseconds);
+    ::poll(nullptr, 0, pause);
   }
 }
 
-std::vector<std::string> meet_peers(const std::vector<std::string>& peers, int port,
-                                    Deadline deadline) {
+std::map<std::string, std::string> meet_peers(const std::vector<std::string>& peers, int port,
+                                              Deadline deadline) {
   const FileDescriptor listener = listen_on(port);
   std::vector<std::string> reasons(peers.size());
   {
@@ -168,9 +171,9 @@ std::vector<std::string> meet_peers(const std::vector<std::string>& peers, int p
     }
     welcome(listener.get(), peers.size(), deadline);
   }
-  std::vector<std::string> unreached;
+  std::map<std::string, std::string> unreached;
   for (std::size_t i = 0; i < peers.size(); ++i) {
-    if (!reasons[i].empty()) unreached.push_back(peers[i] + ": " + reasons[i]);
+    if (!reasons[i].empty()) unreached[peers[i]] = reasons[i];
   }
   return unreached;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,10 +19,10 @@ namespace musher {
 nlohmann::json probe_host(const nlohmann::json& request);
 
 /// Listens on `port` and connects to the same port of each of `peers`, again and again until the
-/// deadline, by which all of them have to have come here too. Returns those that could not be
-/// reached, with the reason, as `host: reason`. Throws kUnavailable where the port is taken.
-std::vector<std::string> meet_peers(const std::vector<std::string>& peers, int port,
-                                    Deadline deadline);
+/// deadline or until all are reached and all have come here too. Returns why those could not be
+/// reached that could not, by name. Throws kUnavailable where the port is taken.
+std::map<std::string, std::string> meet_peers(const std::vector<std::string>& peers, int port,
+                                              Deadline deadline);
 
 /// Empty where a TCP connection to HOST:PORT is made by the deadline; else why not. `patient`: one
 /// that is refused is tried again until then.

@@ -6,6 +6,7 @@
 #include <iostream>
 #include <iterator>
 #include <random>
+#include <set>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -27,7 +28,8 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr auto kProbeTime = std::chrono::seconds(10);
-constexpr int kMeetMilliseconds = 2'000;
+/// As long as ssh tries: from when a host is reached to when the last one is.
+constexpr int kMeetMilliseconds = 5'000;
 constexpr double kGiB = 1 << 30;
 
 std::int64_t now_ms() {
@@ -56,34 +58,34 @@ struct CheckOptions {
   bool json = false;
 };
 
-/// Whether every host reaches every other: adds what it does not to the first round's answers.
-void let_them_meet(const HostAccess& access, std::vector<HostAnswer>& answers) {
-  std::vector<std::string> there;
-  for (const HostAnswer& answer : answers) {
-    if (answer.ok()) there.push_back(answer.host);
-  }
-  if (there.size() < 2) return;
+/// What each host is asked: all in one visit, for to reach a host takes longer than all that is
+/// asked there. So each tries peers that may not answer at all.
+std::vector<json> requests_for(const json& probe, const std::vector<std::string>& hosts) {
   std::random_device random;
   const int port = std::uniform_int_distribution(20'000, 32'000)(random);
-  std::vector<json> requests;
-  for (const std::string& host : there) {
-    std::vector<std::string> peers = there;
-    std::erase(peers, host);
-    requests.push_back(
-        {{"do", "meet"}, {"peers", peers}, {"port", port}, {"milliseconds", kMeetMilliseconds}});
+  std::vector<json> requests(hosts.size(), probe);
+  for (std::size_t i = 0; hosts.size() > 1 && i < hosts.size(); ++i) {
+    std::vector<std::string> peers = hosts;
+    std::erase(peers, hosts[i]);
+    requests[i]["meet"] = {{"peers", peers}, {"port", port}, {"milliseconds", kMeetMilliseconds}};
   }
-  const auto met = ask_hosts(access, there, requests, Deadline::after(kProbeTime));
-  for (const HostAnswer& one : met) {
-    for (HostAnswer& answer : answers) {
-      if (answer.host != one.host) continue;
-      if (!one.ok()) {
-        answer.reply["unreached"].push_back("the others: " + one.error);
-      } else {
-        for (const json& peer : one.reply.at("unreached")) {
-          answer.reply["unreached"].push_back(peer);
-        }
+  return requests;
+}
+
+/// Adds the peers that a host did not reach to its answer, but for those that nobody reaches.
+void add_unmet(std::vector<HostAnswer>& answers) {
+  std::set<std::string> there;
+  for (const HostAnswer& answer : answers) {
+    if (answer.ok()) there.insert(answer.host);
+  }
+  for (HostAnswer& answer : answers) {
+    if (!answer.ok()) continue;
+    for (const auto& [peer, why] : answer.reply.value("unmet", json::object()).items()) {
+      if (there.contains(peer)) {
+        answer.reply["unreached"].push_back(peer + ": " + why.get<std::string>());
       }
     }
+    answer.reply.erase("unmet");
   }
 }
 
@@ -154,9 +156,10 @@ int check(const CheckOptions& options, AccessOptions& access_options,
   expected.memory_bytes = static_cast<std::uint64_t>(options.memory_gib * kGiB);
   expected.disk_bytes = static_cast<std::uint64_t>(options.disk_gib * kGiB);
   expected.sent_ms = now_ms();
-  auto answers = ask_hosts(access, hosts, request, Deadline::after(kProbeTime));
+  auto answers =
+      ask_hosts(access, hosts, requests_for(request, hosts), Deadline::after(kProbeTime));
   expected.received_ms = now_ms();
-  let_them_meet(access, answers);
+  add_unmet(answers);
   if (options.json) {
     std::cout << to_json(answers, expected).dump(2) << "\n";
   } else {

@@ -241,7 +241,7 @@ TEST(MeetPeers, ReachesWhoListensAndNamesWhoDoesNot) {
     try {
       EXPECT_THAT(meet_peers({"127.0.0.1"}, port, deadline), testing::IsEmpty()) << "itself";
       EXPECT_THAT(meet_peers({"127.0.0.1", "no.such.host.invalid"}, port, deadline),
-                  ElementsAre(HasSubstr("no.such.host.invalid: ")));
+                  ElementsAre(testing::Key("no.such.host.invalid")));
       return;
     } catch (const Error&) {
       ASSERT_LT(port, 20'100) << "no free port";
