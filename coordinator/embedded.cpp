@@ -13,6 +13,8 @@
 #include "coordinator/temporary_folder.h"
 #include "job/input_mode.h"
 #include "job/metric_rate.h"
+#include "launch/mpirun.h"
+#include "rpc/tls.h"
 
 namespace musher {
 
@@ -34,10 +36,13 @@ CoordinatorOptions options_for(const std::filesystem::path& state, int world_siz
 
 class EmbeddedCoordinator::Impl {
  public:
-  Impl(const std::string& path, int world_size, const StorageConfig& storage)
-      : file_(read_job_file(path, world_size)),
+  Impl(const std::string& path, int world_size, const StorageConfig& storage,
+       const EmbeddedNetwork& network)
+      : network_(network),
+        file_(read_job_file(path, world_size)),
         coordinator_(options_for(folder_.path(), world_size, storage), make_silent_logger()),
-        server_(coordinator_, "127.0.0.1:0"),
+        server_(coordinator_, network.tls.empty() ? "127.0.0.1:0" : "0.0.0.0:0",
+                network.tls.empty() ? "" : network.tls / std::filesystem::path("coordinator")),
         name_(file_.job.name) {
     coordinator_.start(server_.address());
     coordinator_.create(file_.request, {world_size, ""});
@@ -68,7 +73,12 @@ class EmbeddedCoordinator::Impl {
 
   int exit_code() { return exit_code_of(coordinator_.progress(name_).job().training_job_status()); }
 
-  const std::string& address() const { return server_.address(); }
+  std::string address() const {
+    if (network_.tls.empty()) return server_.address();
+    const std::string host = network_.advertise.empty() ? this_machine() : network_.advertise;
+    const std::string port = server_.address().substr(server_.address().rfind(':'));
+    return Endpoint{host + port, std::filesystem::absolute(network_.tls) / "worker"}.text();
+  }
   const std::string& name() const { return name_; }
   const std::string& token() const { return token_; }
   std::vector<std::string> file_channels() const { return file_mode_channels(file_.request); }
@@ -96,6 +106,7 @@ class EmbeddedCoordinator::Impl {
     }
   }
 
+  const EmbeddedNetwork network_;
   TemporaryFolder folder_{"musher-by-hand"};
   JobFile file_;
   Coordinator coordinator_;
@@ -106,11 +117,12 @@ class EmbeddedCoordinator::Impl {
 };
 
 EmbeddedCoordinator::EmbeddedCoordinator(const std::string& job_json_path, int world_size,
-                                         const StorageConfig& storage)
-    : impl_(std::make_unique<Impl>(job_json_path, world_size, storage)) {}
+                                         const StorageConfig& storage,
+                                         const EmbeddedNetwork& network)
+    : impl_(std::make_unique<Impl>(job_json_path, world_size, storage, network)) {}
 EmbeddedCoordinator::~EmbeddedCoordinator() = default;
 
-const std::string& EmbeddedCoordinator::address() const {
+std::string EmbeddedCoordinator::address() const {
   return impl_->address();
 }
 const std::string& EmbeddedCoordinator::job_name() const {

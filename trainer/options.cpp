@@ -41,6 +41,11 @@ std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const*
   add("help,h", "print this and end");
   add("job", po::value(&options.job_file)->value_name("JOB.json"),
       "the job to run by hand; rank 0 holds its coordinator");
+  add("tls", po::value(&options.tls)->value_name("DIR"),
+      "of a run by hand over several hosts: the certificates that `musher certs` made, at the same "
+      "path on each host");
+  add("advertise", po::value(&options.advertise)->value_name("HOST"),
+      "likewise: the name or address by which the others reach the host of rank 0 (its host name)");
   add("coordinator", po::value(&options.coordinator)->value_name("HOST:PORT"),
       "the coordinator that started this attempt");
   add("job-name", po::value(&options.job_name)->value_name("NAME"),
@@ -88,6 +93,10 @@ std::optional<TrainerOptions> parse_trainer_options(int argc, const char* const*
   if (options.job_file.empty() == options.coordinator.empty()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "give either --job, or --coordinator with --job-name and --token-file");
+  }
+  if (options.job_file.empty() && !(options.tls.empty() && options.advertise.empty())) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "--tls and --advertise are for a run by hand, with --job");
   }
   if (options.bucket_mib < 1)
     throw Error(ErrorCode::kInvalidArgument, "--bucket-mib must be at least 1");

@@ -10,6 +10,8 @@ namespace musher {
 /// The command line of musher-trainer.
 struct TrainerOptions {
   std::string job_file;     ///< a run by hand: rank 0 holds the coordinator
+  std::string tls;          ///< of a run by hand over several hosts: the folder of `musher certs`
+  std::string advertise;    ///< likewise: what the others call rank 0's host; empty: its host name
   std::string coordinator;  ///< otherwise HOST:PORT of the coordinator that started this attempt
   std::string job_name;
   std::uint64_t attempt = 1;

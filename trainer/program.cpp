@@ -102,8 +102,16 @@ std::optional<Rendezvous> hand_made_rendezvous(const TrainerOptions& options, co
   Rendezvous rendezvous;
   if (mpi.world_rank() == 0) {
     try {
-      coordinator = std::make_unique<EmbeddedCoordinator>(options.job_file, mpi.world_size(),
-                                                          StorageConfig::from_environment());
+      if (mpi.local_size() < mpi.world_size() && options.tls.empty()) {
+        throw Error(
+            ErrorCode::kInvalidArgument,
+            "the ranks are on several hosts, so they reach rank 0 over the network, which "
+            "needs TLS: make certificates with `musher certs DIR`, bring that folder to the "
+            "same path on each host, and give --tls DIR");
+      }
+      coordinator = std::make_unique<EmbeddedCoordinator>(
+          options.job_file, mpi.world_size(), StorageConfig::from_environment(),
+          EmbeddedNetwork{options.tls, options.advertise});
       rendezvous.address = coordinator->address();
       rendezvous.identity.job = coordinator->job_name();
       rendezvous.identity.token = coordinator->token();

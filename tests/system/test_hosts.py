@@ -4,13 +4,14 @@ This module runs as the fifth host: see cluster.py.
 """
 import json
 import re
+import subprocess
 import unittest
 
 import cluster
 
 cluster.enter()
 
-from musher_testing import BUCKET, LIMIT, TRAINER, MusherTest, S3Server, free_port, make_images, make_job  # noqa: E402
+from musher_testing import BUCKET, LIMIT, MPIRUN, TRAINER, MusherTest, S3Server, free_port, make_images, make_job  # noqa: E402
 
 
 @unittest.skipIf(cluster.why_not(), cluster.why_not())
@@ -45,6 +46,9 @@ class Hosts(MusherTest):
 
     def write_hosts(self, hosts):
         self.hostfile.write_text("".join(f"{host} slots={slots}\n" for host, slots in hosts.items()))
+
+    def ranks_on(self, host):
+        return len(self.hosts.run(host, "pidof musher-trainer").stdout.split())
 
     def submit(self, name, workers, retries=0, **options):
         job = make_job(name, f"s3://{BUCKET}/train", f"s3://{BUCKET}/jobs", workers=workers, **options)
@@ -120,6 +124,28 @@ class Hosts(MusherTest):
         self.write_hosts({"h1": 1, "h3": 1})
         self.musher("watch", "careful", code=0)
         self.assertIn("hosts h1, h3: MPI over", self.musher("logs", "careful").stdout)
+
+    def test_a_run_by_hand_over_hosts(self):
+        self.write_hosts({"h1": 1, "h2": 2})
+        job = make_job("by-hand", f"s3://{BUCKET}/train", f"s3://{BUCKET}/jobs", workers=3)
+        exported = [word for name in self.s3.env() for word in ("-x", name)]
+        command = [MPIRUN, "--allow-run-as-root", "--with-ft", "ulfm", "--prefix", MPIRUN.parents[1], "--hostfile", self.hostfile,
+                   "--prtemca", "plm_ssh_agent", " ".join(map(str, self.hosts.ssh("h1")[:-1])),
+                   # Of each host: their session folders are named by pids, which hosts have alike.
+                   "--prtemca", "prte_tmpdir_base", self.temporary,
+                   "--prtemca", "prte_if_include", "10.99.0.0/24", "--mca", "btl_tcp_if_include", "10.99.0.0/24", "--bind-to", "none",
+                   *exported, "-n", 3, TRAINER, "--job", self.write_job(job), "--threads", 1]
+
+        def run(*arguments):
+            return subprocess.run(list(map(str, [*self.daemon_prefix, *command, *arguments])), capture_output=True, text=True,
+                                  env=self.environment, timeout=LIMIT)
+
+        self.assertIn("needs TLS", run().stderr)
+        done = run("--tls", self.certificates)
+        self.assertIn(f"epoch 2: {self.samples} of {self.samples} samples, each once", done.stdout + done.stderr)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("jobs/by-hand/output/model.tar.gz", self.keys("jobs/"))
+        self.wait_until(lambda: self.ranks_on("h1") + self.ranks_on("h2") == 0, 30, "nothing is left")
 
     def check(self, *arguments, code):
         done = self.musher("hosts", "check", "--hosts", self.hostfile, "--ssh-user", "root", "--ssh-key", self.hosts.key,
