@@ -51,6 +51,13 @@ struct Helper {
   std::shared_ptr<std::atomic<bool>> done;
 };
 
+/// A rank that the others went on without.
+struct LeftOut {
+  Member member;
+  std::optional<ProcessIdentity> process;  ///< where it runs on this machine
+  Deadline::Clock::time_point since;
+};
+
 /// An attempt as a batch job of Slurm.
 struct SlurmBatch {
   std::string name = {};       ///< that it has there
@@ -88,6 +95,10 @@ struct ActiveJob {
 
   // Of the attempt under way.
   std::vector<HostSlots> placement;
+  bool over_hosts = false;  ///< it began with slots on other machines
+  /// Of such an attempt: what a host calls itself, by which its ranks join → as the hostfile names
+  /// it, by which it is reached.
+  std::map<std::string, std::string> host_names;
   std::shared_ptr<Attempt> attempt;
   Helper preparing;
   Helper staging;                   ///< its hosts, where some are other machines
@@ -106,7 +117,7 @@ struct ActiveJob {
   std::map<int, std::string> given_up;             ///< newcomers that had joined: why
   std::set<int> leaving;                           ///< members that are told to leave
   /// Ranks that the others went on without, and when: what still runs of them is ended.
-  std::map<int, std::pair<ProcessIdentity, Deadline::Clock::time_point>> left_out;
+  std::map<int, LeftOut> left_out;
   /// When the members of the present generation were told to give their collective up.
   std::optional<Deadline::Clock::time_point> regroup_asked;
   bool killed = false;                 ///< by the coordinator: what ends now says nothing

@@ -271,7 +271,20 @@ class Coordinator {
   void watch_ranks(const JobPtr& job);
   void look_for_hang(const JobPtr& job, Deadline::Clock::time_point now);
   void watch_joins(const JobPtr& job, Deadline::Clock::time_point now);
-  bool kill_rank(const JobPtr& job, int rank);
+
+  // coordinator_places.cpp
+  void note_host_names(const JobPtr& job, const std::vector<HostAnswer>& answers);
+  void recall_hosts(const JobPtr& job);
+  std::vector<std::string> hosts_of(const ActiveJob& job) const;
+  std::string named_host(const ActiveJob& job, const std::string& told) const;
+  std::map<std::string, int> held_slots(const ActiveJob& job) const;
+  void release_slots(const JobPtr& job);
+  void save_placement(const JobPtr& job, const std::vector<HostSlots>& placement);
+  bool can_kill(const JobPtr& job, int rank);
+  void kill_rank(const JobPtr& job, int rank);
+  void kill_elsewhere(const JobPtr& job, const Member& member);
+  void rank_killed(const std::string& name, std::uint64_t attempt, int rank,  // (free)
+                   const HostAnswer& answer);
   void end_left_out(const JobPtr& job, Deadline::Clock::time_point now);
   std::optional<ProcessIdentity> process_of(const ActiveJob& job, const Member& member) const;
 
@@ -333,8 +346,6 @@ class Coordinator {
   void end_newcomer(const JobPtr& job, int rank, const std::string& why);
   void give_up_newcomer(const JobPtr& job, int rank, const std::string& why);
   void drop_newcomers(const JobPtr& job, std::size_t keep);
-  void release_slots(const JobPtr& job);
-  void save_placement(const JobPtr& job, const std::vector<HostSlots>& placement);
   void watch_newcomers(const JobPtr& job, Deadline::Clock::time_point now);
 
   // coordinator_interruptions.cpp

@@ -89,7 +89,7 @@ std::filesystem::path Coordinator::attempt_folder(const ActiveJob& job) const {
 
 /// A short name: it is part of others, whose length is limited.
 std::filesystem::path Coordinator::session_folder(const ActiveJob& job) const {
-  if (any_remote(job.placement)) return staged_folder(job);
+  if (job.over_hosts) return staged_folder(job);
   return options_.scratch / hex64(hash64(attempt_folder(job).native()));
 }
 
@@ -120,12 +120,14 @@ void Coordinator::start_attempt(const JobPtr& job) {
   job->failure.clear();
   job->prepared = false;
   job->host_trouble.clear();
+  job->over_hosts = any_remote(job->placement);
+  job->host_names.clear();
   ++counts_.attempts;
   prepare(job);
   if (options_.ranks_are_here) return;
   if (job->slurm) return watch_in_slurm(job, {});
   try {
-    if (any_remote(job->placement)) return stage(job, std::move(record));
+    if (job->over_hosts) return stage(job, std::move(record));
     MpirunOptions mpirun;
     mpirun.cores = options_.cores;
     mpirun.ranks_per_host = job->state().ranks;
@@ -168,7 +170,7 @@ void Coordinator::spawn(const JobPtr& job, AttemptRecord record, MpirunOptions m
   mpirun.token_file = token_file(*job);
   mpirun = mpirun_of(*job, record.attempt, std::move(mpirun));
   // Other machines do not have the folder: what their ranks print goes through mpirun.
-  if (!any_remote(job->placement)) mpirun.output_folder = folder;
+  if (!job->over_hosts) mpirun.output_folder = folder;
   make_private_folder(options_.scratch);
   make_private_folder(mpirun.session_folder);
   SpawnOptions options;
@@ -208,9 +210,9 @@ void Coordinator::watch(const JobPtr& job, std::shared_ptr<AttemptProcesses> pro
   listener.rank_ended = [this, name, attempt](const RankExit& exit) {
     rank_ended(name, attempt, exit);
   };
-  if (any_remote(job->placement) && !job->slurm) {
-    listener.clean_up = [this, name, attempt, access = access_of(*job),
-                         hosts = names_of(job->placement), staged = staged_folder(*job)] {
+  if (job->over_hosts && !job->slurm) {
+    listener.clean_up = [this, name, attempt, access = access_of(*job), hosts = hosts_of(*job),
+                         staged = staged_folder(*job)] {
       leave_hosts(name, attempt, access, hosts, staged);
     };
   }
@@ -237,6 +239,7 @@ void Coordinator::adopt_attempt(const JobPtr& job) {
   const bool alive = process.has_value();
   job->placement = record->placement;
   job->started = Deadline::Clock::now();
+  recall_hosts(job);
   restore_membership(job, *record);
   if (in_slurm) {
     job->slurm = SlurmBatch{

@@ -77,8 +77,7 @@ std::filesystem::path Coordinator::staged_folder(const ActiveJob& job) const {
 
 /// An argument of each process of the attempt, wherever it runs.
 std::filesystem::path Coordinator::token_file(const ActiveJob& job) const {
-  const bool remote = any_remote(job.placement);
-  return (remote ? staged_folder(job) : attempt_folder(job)) / "token";
+  return (job.over_hosts ? staged_folder(job) : attempt_folder(job)) / "token";
 }
 
 /// Prepares the hosts in a thread; spawn() follows.
@@ -135,6 +134,7 @@ bool Coordinator::staged(const std::string& name, const AttemptRecord& record,
     return false;
   }
   try {
+    note_host_names(job, staging.answers);
     spawn(job, record, mpirun_on(job, staging));
     return true;
   } catch (const std::exception& error) {

@@ -4,13 +4,10 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <signal.h>
-#include <unistd.h>
 
 #include "coordinator/coordinator.h"
 #include "coordinator/hangs.h"
 #include "coordinator/history.h"
-#include "launch/mpirun.h"
 
 namespace musher {
 
@@ -19,7 +16,6 @@ namespace {
 using Clock = Deadline::Clock;
 using std::chrono::milliseconds;
 
-constexpr std::chrono::seconds kLeftOutTime{5};
 constexpr milliseconds kHangCheck{250};  // at the most often
 constexpr int kHangChecksInTimeout = 40;
 
@@ -87,14 +83,14 @@ void Coordinator::take_generation(const JobPtr& job, const Regrouping& answer,
   store_.add_generation(job->name(), answer.generation, false);
   if (!event.lost.empty()) ++counts_.recoveries;
   counts_.ranks_lost += event.lost.size();
+  for (const int rank : answer.missing) {
+    job->left_out[rank] = {job->membership->joined.at(rank), job->ranks[rank].process,
+                           Clock::now()};
+    job->ranks.erase(rank);
+  }
   adopt(*job->membership, answer.generation);
   job->regroup_asked.reset();
   job->leaving.clear();
-  for (const int rank : answer.missing) {
-    if (const auto process = job->ranks[rank].process)
-      job->left_out[rank] = {*process, Clock::now()};
-    job->ranks.erase(rank);
-  }
   for (const int rank : answer.added) {
     drop_newcomer(job->newcomers, rank);
     save_newcomer(job, {job->membership->joined.at(rank), NewcomerRecord::State::kMember});
@@ -286,45 +282,13 @@ void Coordinator::look_for_hang(const JobPtr& job, Clock::time_point now) {
   const std::chrono::seconds patience(job->job.hyperparameters.heartbeat_timeout_seconds);
   const Hang hang = find_hang(signs, patience, now);
   if (hang.kind == Hang::Kind::kRank) {
-    const bool here = job->ranks[hang.rank].process.has_value();
-    lose_rank(job, hang.rank, hang.what, !here);
-    if (here) kill_rank(job, hang.rank);
+    const bool killable = can_kill(job, hang.rank);
+    lose_rank(job, hang.rank, hang.what, !killable);
+    if (killable) kill_rank(job, hang.rank);
   } else if (hang.kind == Hang::Kind::kCollective && !job->regroup_asked) {
     job->regroup_asked = now;
     log_line(job, hang.what + "; they are told to give the collective up");
   }
-}
-
-/// A rank that the others went on without may run all the same, or be stopped: it ends by itself
-/// when it is told, or is ended.
-void Coordinator::end_left_out(const JobPtr& job, Clock::time_point now) {
-  std::erase_if(job->left_out, [&](const auto& entry) {
-    const auto& [process, since] = entry.second;
-    if (now - since < kLeftOutTime) return false;
-    if (const auto found = Process::find(process)) {
-      lose_rank(job, entry.first, "was left out by the others, and killed");
-      found->signal(SIGKILL);
-    }
-    return true;
-  });
-}
-
-/// By its pid, whose process must still be the one that joined.
-bool Coordinator::kill_rank(const JobPtr& job, int rank) {
-  const auto life = job->ranks.find(rank);
-  if (life == job->ranks.end() || !life->second.process) return false;
-  if (const auto process = Process::find(*life->second.process)) process->signal(SIGKILL);
-  return true;
-}
-
-/// A member's process where it is one that this coordinator may kill: on this machine, of this
-/// attempt, and not itself.
-std::optional<ProcessIdentity> Coordinator::process_of(const ActiveJob& job,
-                                                       const Member& member) const {
-  const pid_t pid = static_cast<pid_t>(member.pid);
-  if (pid == ::getpid() || !is_this_machine(member.host)) return std::nullopt;
-  const std::string marker = options_.ranks_are_here ? "" : token_file(job).string();
-  return identify(pid, marker);
 }
 
 }  // namespace musher

@@ -40,8 +40,11 @@ void Coordinator::keep_size(const JobPtr& job) {
   job->leaving.clear();
   for (int i = wanted; i < present; ++i) job->leaving.insert(members[i].rank);
   drop_newcomers(job, static_cast<std::size_t>(std::max(0, wanted - present)));
-  // PRRTE 3.0 gives nobody the slot of a rank that died on another host ("already filled").
-  if (any_remote(job->placement)) return;
+  // Between hosts MPI_Comm_spawn can't be relied on (Open MPI 5.0.11, PRRTE 3.0): the slot of who
+  // died is never free again ("already filled"), a daemon whose last rank died has forgotten the
+  // job and refuses the newcomer, and others were seen to end with a spawn, and the attempt with
+  // them.
+  if (job->over_hosts) return;
   for (const int rank : ask_for_newcomers(job->newcomers, wanted, present, Clock::now())) {
     save_newcomer(job, {{rank, "", 0}, NewcomerRecord::State::kAskedFor});
     job->membership->awaited.insert(rank);
@@ -113,7 +116,7 @@ void Coordinator::resize(const std::string& name, int ranks) {
   if (ends(job->state())) refuse(ErrorCode::kFailedPrecondition, "it is ending");
   if (job->state().attempt_started) {
     const int more = ranks - total_slots(job->placement);
-    if (more > 0 && any_remote(job->placement)) {
+    if (more > 0 && job->over_hosts) {
       refuse(ErrorCode::kFailedPrecondition,
              "it runs on several hosts, and its mpirun knows no more slots than it started with");
     }
@@ -134,22 +137,6 @@ void Coordinator::resize(const std::string& name, int ranks) {
   keep_size(job);
   release_slots(job);
   notify();
-}
-
-void Coordinator::save_placement(const JobPtr& job, const std::vector<HostSlots>& placement) {
-  if (placement == job->placement) return;
-  if (auto record = store_.newest_attempt(job->name())) {
-    record->placement = placement;
-    store_.save_attempt(job->name(), *record);
-  }
-  job->placement = placement;
-  schedule_wanted_ = true;
-}
-
-/// Gives back the slots that neither a rank holds nor one that is wanted will.
-void Coordinator::release_slots(const JobPtr& job) {
-  const int there = static_cast<int>(job->state().members.size());
-  save_placement(job, shrunk(job->placement, std::max(job->state().ranks, there)));
 }
 
 void Coordinator::watch_newcomers(const JobPtr& job, Clock::time_point now) {

@@ -59,6 +59,16 @@ void end(const json& request) {
   std::filesystem::remove_all(folder, ignored);
 }
 
+/// A pid may be another process's by now, but the token's path is an argument of this attempt's
+/// alone.
+bool kill_one(const json& request) {
+  const std::filesystem::path folder = request.at("folder").get<std::string>();
+  const auto identity = identify(request.at("pid").get<pid_t>(), folder / "token");
+  const auto process = identity ? Process::find(*identity) : std::nullopt;
+  if (process) process->signal(SIGKILL);
+  return process.has_value();
+}
+
 std::vector<std::string> unreached(const json& request) {
   std::vector<std::string> found;
   const Deadline deadline = Deadline::after(kReachTime);
@@ -149,6 +159,8 @@ json serve_host_request(const json& request, const std::string& ssh_connection) 
     stage(request);
   } else if (what == "end") {
     end(request);
+  } else if (what == "kill") {
+    reply["killed"] = kill_one(request);
   } else if (what == "probe") {
     reply.update(probe_host(request));
     reply["unreached"] = unreached(request);

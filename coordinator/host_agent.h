@@ -15,7 +15,8 @@
 /// |---|---|---|
 /// | `stage` | `folder`, `files`: name → text | makes the folder and the files in it, for the owner
 /// alone | | `end` | `folder` | kills every process that has the folder's token file as an
-/// argument, then removes the folder |
+/// argument, then removes the folder | | `kill` | `folder`, `pid` | kills that process if it has
+/// the folder's token file as an argument; `killed` says whether |
 ///
 /// | `probe` | see host_probe.h; `reach`: list of [host, port]; `meet`: `peers`, `port`,
 /// `milliseconds` | looks at the host, and whether it reaches those, and its peers, which do the

@@ -165,6 +165,27 @@ std::vector<HostSlots> shrunk(std::vector<HostSlots> placement, int ranks) {
   return placement;
 }
 
+namespace {
+
+int free_of(const HostSlots& host, const std::map<std::string, int>& held) {
+  const auto found = held.find(host.host);
+  return host.slots - (found == held.end() ? 0 : found->second);
+}
+
+}  // namespace
+
+std::vector<HostSlots> shrunk(std::vector<HostSlots> placement, int ranks,
+                              const std::map<std::string, int>& held) {
+  int spare = std::max(0, total_slots(placement) - ranks);
+  for (auto host = placement.rbegin(); host != placement.rend(); ++host) {
+    const int given = std::clamp(free_of(*host, held), 0, spare);
+    host->slots -= given;
+    spare -= given;
+  }
+  std::erase_if(placement, [](const HostSlots& host) { return host.slots == 0; });
+  return shrunk(std::move(placement), ranks);
+}
+
 int total_slots(const std::vector<HostSlots>& hosts) {
   int total = 0;
   for (const HostSlots& host : hosts) total += host.slots;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -89,6 +90,11 @@ std::optional<std::vector<HostSlots>> grown(std::vector<HostSlots> placement, in
 
 /// `placement` with at most `ranks` slots; the last hosts give theirs back first.
 std::vector<HostSlots> shrunk(std::vector<HostSlots> placement, int ranks);
+
+/// The same where it matters who is where, `held`: ranks by host. Hosts that have more slots than
+/// ranks give back first, the last of them before the others.
+std::vector<HostSlots> shrunk(std::vector<HostSlots> placement, int ranks,
+                              const std::map<std::string, int>& held);
 
 int total_slots(const std::vector<HostSlots>& hosts);
 

@@ -47,6 +47,10 @@ class Hosts(MusherTest):
     def write_hosts(self, hosts):
         self.hostfile.write_text("".join(f"{host} slots={slots}\n" for host, slots in hosts.items()))
 
+    def wait_for(self, name, said, limit=LIMIT):
+        """In the job's history."""
+        self.wait_until(lambda: re.search(said, self.status(name)), limit, f"{said} in {self.status(name)}")
+
     def ranks_on(self, host):
         return len(self.hosts.run(host, "pidof musher-trainer").stdout.split())
 
@@ -71,7 +75,7 @@ class Hosts(MusherTest):
 
     def test_a_job_runs_over_four_hosts(self):
         self.serve({"h1": 1, "h2": 1, "h3": 1, "h4": 1})
-        self.submit("four", workers=4, epochs=100_000, virtual_workers=8)
+        self.submit("four", workers=4, epochs=100_000, virtual_workers=8, heartbeat_timeout_seconds=8)
         self.wait_until(lambda: "each once" in self.status("four"), LIMIT, "an epoch is over")
         logs = self.musher("logs", "four", code=0).stdout
         self.assertIn("hosts h1, h2, h3, h4: MPI over 10.99.0.0/24, NCCL over eth0", logs)
@@ -85,14 +89,21 @@ class Hosts(MusherTest):
             modes = self.hosts.run(host, f"stat -c '%a %F' {self.temporary}/musher-*/{{.,token,key.pem,credentials}}").stdout
             self.assertEqual(sorted(set(modes.splitlines())), ["600 regular file", "700 directory"])
         self.hosts.run("h2", "kill -9 $(pidof musher-trainer)")
-        self.wait_until(lambda: re.search("on host h2 was killed by signal 9 .*3 ranks went on", self.status("four")), LIMIT,
-                        "the others go on")
+        self.wait_for("four", "on host h2 was killed by signal 9 .*3 ranks went on")
+        # Of one that hangs the host is asked to end it.
+        self.hosts.run("h3", "kill -STOP $(pidof musher-trainer)")
+        self.wait_for("four", r"on host h3 hung: no heartbeat for \d+ s; .*2 ranks went on")
+        self.assertEqual(self.ranks_on("h3"), 0)
         self.musher("resize", "four", "--workers", 4, code=0)
         self.assertIn("several hosts", self.musher("resize", "four", "--workers", 5, code=2).stderr)
+        self.musher("resize", "four", "--workers", 1, code=0)
+        self.wait_for("four", r"rank \d left: 1 rank from step")
         self.musher("stop", "four", code=0)
         self.musher("watch", "four", code=3)
         self.assertIn("jobs/four/output/model.tar.gz", self.keys("jobs/"))
-        self.assertIn(f"epoch 1: {self.samples} of {self.samples} samples, each once", self.status("four"))
+        status = self.status("four")
+        self.assertIn(f"epoch 1: {self.samples} of {self.samples} samples, each once", status)
+        self.assertNotIn("attempt 2", status)
         self.assert_nothing_left(*self.hosts.names)
 
     def test_a_host_dies_and_the_job_goes_on_without_it(self):

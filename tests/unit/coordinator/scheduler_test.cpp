@@ -211,5 +211,18 @@ TEST(Resize, ShrinksFromTheLastHostOn) {
   EXPECT_EQ(shrunk(own, 9), own);
 }
 
+TEST(Placement, HostsWhoseSlotsNoRankHoldsGiveThemBackFirst) {
+  const std::vector<HostSlots> own = {{"h1", 2}, {"h2", 2}, {"h3", 1}};
+  EXPECT_THAT(shrunk(own, 4, {{"h1", 2}, {"h2", 1}, {"h3", 1}}),
+              ElementsAre(HostSlots{"h1", 2}, HostSlots{"h2", 1}, HostSlots{"h3", 1}));
+  EXPECT_THAT(shrunk(own, 2, {{"h2", 1}, {"h3", 1}}),
+              ElementsAre(HostSlots{"h2", 1}, HostSlots{"h3", 1}));
+  EXPECT_THAT(shrunk(own, 4, {{"h3", 1}}),
+              ElementsAre(HostSlots{"h1", 2}, HostSlots{"h2", 1}, HostSlots{"h3", 1}));
+  EXPECT_THAT(shrunk(own, 1, {{"h1", 2}, {"h2", 2}, {"h3", 1}}), ElementsAre(HostSlots{"h1", 1}))
+      << "ranks that are about to leave";
+  EXPECT_EQ(shrunk(own, 5, {{"h1", 9}}), own);
+}
+
 }  // namespace
 }  // namespace musher
