@@ -30,6 +30,8 @@ constexpr std::uint64_t kLongestAnswer = 64 << 20;
 struct Given {
   std::string verb, name, file;
   int port = 0;
+  std::string address;
+  std::string tls;  // the client's folder; empty: none
   bool json = false, wait = false;
   int most = 50;
   std::string content_type, accept;
@@ -93,6 +95,7 @@ int create(Connection& client, const Given& given) {
   request.set_endpoint_name(given.name);
   *request.mutable_settings() = given.choices.settings();
   request.set_port(given.port);
+  request.set_address(given.address);
   std::cout << client.call(&Stub::CreateEndpoint, request).endpoint_arn() << "\n" << std::flush;
   return !given.wait || wait_settled(client, given.name) ? kOk : kFailed;
 }
@@ -213,6 +216,7 @@ int invoke(Connection& client, const Given& given) {
   options.url = endpoint.url();
   options.region = endpoint.settings().region();
   options.response_limit = kLongestAnswer;
+  if (!given.tls.empty()) options.ca_bundle = given.tls + "/ca.pem";
   if (!endpoint.settings().keys().empty())
     options.key = {variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")};
   EndpointCall call;
@@ -241,8 +245,11 @@ int run(const Command& command, const std::vector<std::string>& words) {
   options.optional_positional("NAME", &given.name);
   options.optional_positional("FILE", &given.file);
   given.choices.add_to(options);
-  options.add("port", &given.port, "N",
-              "of create: where it listens, on the coordinator's loopback address (a free one)");
+  options.add("port", &given.port, "N", "of create: where it listens (a free one)");
+  options.add(
+      "address", &given.address, "IP",
+      "of create: the address of the coordinator's machine where it listens, 0.0.0.0 for all; "
+      "other than loopback it needs --keys, and a coordinator with --tls (127.0.0.1)");
   options.add("wait", &given.wait,
               "of create, update, delete: until it is done; exit code 1 where it went wrong");
   options.add("content-type", &given.content_type, "TYPE", "of invoke (by FILE's name)");
@@ -265,6 +272,7 @@ int run(const Command& command, const std::vector<std::string>& words) {
       throw Error(ErrorCode::kInvalidArgument,
                   std::string(missing) + " is missing; see musher endpoint --help");
     }
+    given.tls = address.tls;
     Connection client(address);
     return act(client, given);
   }

@@ -52,10 +52,17 @@ std::filesystem::path scratch_of(const std::string& state) {
 }
 
 EndpointsOptions endpoints_of(const CoordinatorOptions& settings, const std::string& server,
-                              const std::string& haproxy) {
+                              const std::string& haproxy, const std::string& tls,
+                              const std::string& host) {
   const fs::path beside = fs::read_symlink("/proc/self/exe").replace_filename("musher-endpoint");
-  return {settings.state / "endpoints", (server.empty() ? beside : fs::absolute(server)).string(),
-          haproxy, settings.cores};
+  EndpointsOptions options;
+  options.folder = settings.state / "endpoints";
+  options.server = (server.empty() ? beside : fs::absolute(server)).string();
+  options.haproxy = haproxy;
+  options.cores = settings.cores;
+  if (!tls.empty()) options.tls = fs::absolute(tls) / "server";
+  options.host = host.empty() ? this_machine() : host;
+  return options;
 }
 
 int run(const Command& command, const std::vector<std::string>& words) {
@@ -79,7 +86,8 @@ int run(const Command& command, const std::vector<std::string>& words) {
   options.add("tls", &tls, "DIR",
               "the folder that `musher certs` made: whoever calls needs a certificate of it");
   options.add("advertise", &advertise, "HOST",
-              "where ranks on other machines find this one (HOST of --listen; this machine's name "
+              "where ranks and callers of endpoints on other machines find this one (HOST of "
+              "--listen; this machine's name "
               "where that is 0.0.0.0)");
   options.add("hosts", &hostfile, "HOSTFILE", "hosts and their slots, as mpirun reads them");
   options.add("fleet", &fleet_file, "FILE",
@@ -133,7 +141,7 @@ int run(const Command& command, const std::vector<std::string>& words) {
     check_tls_folder(settings.worker_tls);
   }
   const Logger logger = make_logger();
-  const EndpointsOptions serving = endpoints_of(settings, endpoint_server, haproxy);
+  const EndpointsOptions serving = endpoints_of(settings, endpoint_server, haproxy, tls, advertise);
   Coordinator coordinator(std::move(settings), logger);
   Endpoints endpoints(serving, logger);  // after the coordinator, whose the state folder is now
   EndpointsService endpoints_service(endpoints);

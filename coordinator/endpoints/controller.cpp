@@ -8,6 +8,7 @@
 
 #include "common/error.h"
 #include "coordinator/endpoints/instance_process.h"
+#include "coordinator/endpoints/listener.h"
 #include "coordinator/endpoints/ping.h"
 #include "coordinator/endpoints/settings.h"
 #include "coordinator/lifecycle.h"
@@ -21,6 +22,7 @@ constexpr auto kInterval = std::chrono::milliseconds(200);
 constexpr auto kPingTime = std::chrono::seconds(1);
 constexpr std::int64_t kUnhealthySeconds = 10;  // that HAProxy says it is down
 constexpr std::int64_t kProxyPauseMs = 1'000;   // between two starts of a HAProxy that ends
+constexpr std::int64_t kCertificateMs = 5'000;  // between two looks at the certificate
 
 std::int64_t now_ms() {
   return wall_now().time_since_epoch().count();
@@ -116,6 +118,7 @@ void EndpointController::tick() {
   std::filesystem::create_directories(folder_);
   if (!std::exchange(adopted_, true)) adopt(record);
   watch_proxy(record);
+  renew_certificate(record);
   const auto stats = proxy_stats();
   const Sights sights = look(record, stats);
   scale(record, stats);
@@ -164,11 +167,33 @@ void EndpointController::watch_proxy(v1::EndpointRecord& record) {
   }
   proxy_started_ms_ = now;
   counted_.reset();
+  *record.mutable_proxy() = to_proto(proxy_.start(proxy_options(record)));
+  save(record);
+}
+
+ProxyOptions EndpointController::proxy_options(const v1::EndpointRecord& record) {
   ProxyOptions options;
+  if (!record.address().empty()) options.address = record.address();
   options.port = record.port();
   options.is_signed = !record.settings().keys().empty();
-  *record.mutable_proxy() = to_proto(proxy_.start(options));
-  save(record);
+  if (has_tls(record)) {
+    check_listener(record.address(), record.settings().keys(), options_.tls);
+    certificate_ms_ = now_ms();
+    options.certificate = certificate_ = tls_identity(options_.tls);
+  }
+  return options;
+}
+
+/// `musher certs` makes new ones before the old are over.
+void EndpointController::renew_certificate(const v1::EndpointRecord& record) {
+  if (!has_tls(record) || options_.tls.empty() || !proxy_.alive()) return;
+  const std::int64_t now = now_ms();
+  if (now - certificate_ms_ < kCertificateMs) return;
+  certificate_ms_ = now;
+  const std::string certificate = tls_identity(options_.tls);
+  if (certificate == certificate_) return;
+  proxy_.renew(certificate);
+  certificate_ = certificate;
 }
 
 /// Absent while HAProxy starts, or where it does not answer.

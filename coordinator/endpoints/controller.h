@@ -22,6 +22,8 @@ struct EndpointsOptions {
   std::filesystem::path folder;  ///< absolute; a folder in it for each endpoint
   std::string server;            ///< path of musher-endpoint
   std::string haproxy;           ///< path
+  std::filesystem::path tls;     ///< the coordinator's TLS folder; empty: none
+  std::string host;              ///< what other machines know this one by
   int cores = 1;                 ///< of this machine
 };
 
@@ -52,6 +54,8 @@ class EndpointController {
 
   void adopt(v1::EndpointRecord& record);
   void watch_proxy(v1::EndpointRecord& record);
+  ProxyOptions proxy_options(const v1::EndpointRecord& record);
+  void renew_certificate(const v1::EndpointRecord& record);
   std::optional<ProxyStats> proxy_stats();
   void sync_proxy(const v1::EndpointRecord& record, const ProxyStats& stats);
   void end_proxy(const v1::EndpointRecord& record);
@@ -77,6 +81,8 @@ class EndpointController {
   Proxy proxy_;
   bool adopted_ = false;
   std::int64_t proxy_started_ms_ = 0;
+  std::int64_t certificate_ms_ = 0;         // when it was last looked at
+  std::string certificate_;                 // what HAProxy has, with its key; empty: not known
   std::map<int, Process> processes_;        // of instances
   std::map<int, std::string> not_started_;  // instances that could not be, and why
   std::optional<InvocationMeter> meter_;

@@ -1,16 +1,11 @@
 #include "coordinator/endpoints/endpoints.h"
 
-#include <cerrno>
-#include <cstring>
-
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <google/protobuf/util/time_util.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/error.h"
+#include "coordinator/endpoints/listener.h"
 #include "coordinator/endpoints/settings.h"
 #include "coordinator/lifecycle.h"
 
@@ -30,28 +25,6 @@ std::filesystem::path made(const std::filesystem::path& folder) {
                 fmt::format("{} can't be made: {}", folder.string(), error.message()));
   }
   return folder;
-}
-
-/// The port itself, or a free one for 0. kAlreadyExists where another process has it.
-int free_port(int port) {
-  if (port < 0 || port > 65'535) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("Port: must be 1 to 65535, or 0 for a free one, not {}", port));
-  }
-  sockaddr_in where{};
-  where.sin_family = AF_INET;
-  where.sin_port = htons(static_cast<std::uint16_t>(port));
-  where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const FileDescriptor probe(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const int on = 1;
-  ::setsockopt(probe.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  socklen_t size = sizeof where;
-  if (::bind(probe.get(), reinterpret_cast<const sockaddr*>(&where), size) != 0 ||
-      ::getsockname(probe.get(), reinterpret_cast<sockaddr*>(&where), &size) != 0) {
-    throw Error(errno == EADDRINUSE ? ErrorCode::kAlreadyExists : ErrorCode::kInvalidArgument,
-                fmt::format("Port: {} can't be had: {}", port, std::strerror(errno)));
-  }
-  return ntohs(where.sin_port);
 }
 
 void check_program(const std::string& path, const char* what) {
@@ -112,6 +85,9 @@ std::string Endpoints::create(const v1::CreateEndpointRequest& request) {
   record.set_name(request.endpoint_name());
   *record.mutable_settings() = with_defaults(request.settings());
   check(record.name(), record.settings());
+  const std::string address = request.address().empty() ? kLoopbackAddress : request.address();
+  check_listener(address, record.settings().keys(), options_.tls);
+  record.set_address(address);
   check_program(options_.haproxy, "install the Debian package haproxy");
   check_program(options_.server, "build musher-endpoint, or name it with --endpoint-server");
   record.set_status(v1::EndpointStatus::Creating);
@@ -122,7 +98,7 @@ std::string Endpoints::create(const v1::CreateEndpointRequest& request) {
   record.set_desired(record.settings().min_capacity());
   present();  // forgets the one of this name that was deleted
   const Lock lock(mutex_);
-  record.set_port(free_port(request.port()));
+  record.set_port(free_port(address, request.port()));
   store_.create(record);
   controllers_[record.name()] =
       std::make_shared<EndpointController>(options_, store_, logger_, record);
@@ -146,7 +122,7 @@ v1::DescribeEndpointResponse Endpoints::describe(const std::string& name) {
   *response.mutable_creation_time() = TimeUtil::MillisecondsToTimestamp(record.created_ms());
   *response.mutable_last_modified_time() = TimeUtil::MillisecondsToTimestamp(record.modified_ms());
   describe_variant(record, *response.add_production_variants());
-  response.set_url(fmt::format("http://127.0.0.1:{}", record.port()));
+  response.set_url(url_of(record, options_.host));
   response.set_revision(record.revision());
   *response.mutable_settings() = record.settings();
   describe_instances(record, response);

@@ -72,11 +72,16 @@ std::string receive_all(const FileDescriptor& socket, Deadline deadline,
   }
 }
 
+/// Anew, for the owner alone.
 void write_file(const std::filesystem::path& path, const std::string& text) {
-  std::ofstream file(path, std::ios::trunc);
+  ::unlink(path.c_str());
+  const FileDescriptor made(
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  std::ofstream file(path, std::ios::app);
   file << text;
   file.close();
-  if (!file) throw Error(ErrorCode::kResourceExhausted, path.string() + " can't be written");
+  if (!made || !file)
+    throw Error(ErrorCode::kResourceExhausted, path.string() + " can't be written");
 }
 
 }  // namespace
@@ -89,6 +94,7 @@ bool Proxy::adopt(const ProcessIdentity& identity) {
 ProcessIdentity Proxy::start(const ProxyOptions& options) {
   for (const Process& left : writers_of(log())) left.signal(SIGKILL);
   write_file(folder_ / "haproxy.cfg", proxy_config(options));
+  if (!options.certificate.empty()) write_file(folder_ / kCertificateFile, options.certificate);
   write_file(log(), "");
   SpawnOptions spawn;
   spawn.argv = {program_, "-db", "-C", folder_.string(), "-f", "haproxy.cfg"};
@@ -130,6 +136,18 @@ std::string Proxy::command(const std::string& text) {
   ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   send_all(socket, text + "\n", folder_);
   return receive_all(socket, Deadline::after(kAnswerTime), folder_);
+}
+
+void Proxy::renew(const std::string& certificate) {
+  write_file(folder_ / kCertificateFile, certificate);
+  // An empty line ends the certificate.
+  const std::string set =
+      command(fmt::format("set ssl cert {} <<\n{}", kCertificateFile, certificate));
+  const std::string done = command(fmt::format("commit ssl cert {}", kCertificateFile));
+  if (done.find("Success") == done.npos) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("HAProxy does not take the certificate: {} {}", set, done));
+  }
 }
 
 ProxyStats Proxy::stats() {

@@ -23,6 +23,8 @@ class Proxy {
   /// Starts it; whatever was there is killed. kInvalidArgument where the program can't be run.
   ProcessIdentity start(const ProxyOptions& options);
   bool alive();
+  /// Connections from now on get this certificate. REQUIRES: that it was started with another.
+  void renew(const std::string& certificate);
   /// Takes no new connections and ends when those that are open have had their answers.
   void finish();
   void kill();

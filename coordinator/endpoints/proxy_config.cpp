@@ -35,7 +35,7 @@ defaults
   timeout http-keep-alive 60s
 {errors}
 frontend endpoint
-  bind 127.0.0.1:{port}
+  bind {address}:{port}{tls}
   monitor-uri /ping
   acl none nbsrv({backend}) lt 1
   monitor fail if none
@@ -151,10 +151,15 @@ class Rows {
 }  // namespace
 
 std::string proxy_config(const ProxyOptions& options) {
-  std::string text = fmt::format(kConfig, fmt::arg("max_connections", options.max_connections),
-                                 fmt::arg("resend_limit", kResendLimit),
-                                 fmt::arg("errors", error_lines()), fmt::arg("port", options.port),
-                                 fmt::arg("backend", kProxyBackend), fmt::arg("id", kRequestId));
+  const std::string tls =
+      options.certificate.empty()
+          ? ""
+          : fmt::format(" ssl crt {} ssl-min-ver TLSv1.2 alpn http/1.1", kCertificateFile);
+  std::string text = fmt::format(
+      kConfig, fmt::arg("max_connections", options.max_connections),
+      fmt::arg("resend_limit", kResendLimit), fmt::arg("errors", error_lines()),
+      fmt::arg("address", options.address), fmt::arg("tls", tls), fmt::arg("port", options.port),
+      fmt::arg("backend", kProxyBackend), fmt::arg("id", kRequestId));
   return options.is_signed ? text.append(kSticky) : text;
 }
 

@@ -7,10 +7,15 @@
 
 namespace musher {
 
+/// The file in HAProxy's folder where `certificate` is, for its owner alone.
+inline constexpr std::string_view kCertificateFile = "tls.pem";
+
 /// What HAProxy is told once, at its start. Instances are added later, while it runs.
 struct ProxyOptions {
-  int port = 0;            ///< on 127.0.0.1
-  bool is_signed = false;  ///< requests are: instances remember signatures
+  std::string address = "127.0.0.1";  ///< to listen on
+  int port = 0;
+  std::string certificate;  ///< with its private key, PEM, for TLS; empty: without
+  bool is_signed = false;   ///< requests are: instances remember signatures
   int max_connections = 4'000;
 };
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import tempfile
 import threading
 import unittest
@@ -162,11 +163,7 @@ class Endpoints(MusherTest):
 
     def test_signed_requests_alone_where_there_are_keys(self):
         daemon = self.start_daemon()
-        policy = self.write_job({"Version": "2012-10-17", "Statement": [
-            {"Effect": "Allow", "Action": "sagemaker:InvokeEndpoint",
-             "Resource": "arn:aws:sagemaker:eu-west-1:000000000000:endpoint/dogs"}]}, "policy.json")
-        made = self.musher("access", "create", "caller", "--policy", policy, "--keys", self.folder / "keys", code=0)
-        key = json.loads(made.stdout)["AccessKey"]
+        key = self.access_key("eu-west-1")
         self.endpoint("create", "dogs", "--model", self.model(1), "--keys", self.folder / "keys", "--region", "eu-west-1", "--min", 2,
                       "--wait")
         refused = self.endpoint("invoke", "dogs", self.picture_path, code=2)
@@ -196,6 +193,58 @@ class Endpoints(MusherTest):
             found = self.ask(host, "POST", "/endpoints/dogs/invocations", {"X-Amzn-RequestId": "mine-1"})
             return found if found[0] == 503 else None
         self.assert_error(self.wait_until(asked, START, "nobody is there"), 503, "ServiceUnavailable", given="mine-1")
+
+    def test_other_machines_reach_it_over_tls_with_signatures_alone(self):
+        certificates = self.folder / "certificates"
+        self.musher("certs", certificates, "--name", "127.0.0.1", code=0)
+        daemon = self.start_daemon()
+        create = ["create", "dogs", "--model", self.model(1), "--address", "0.0.0.0"]
+        self.assertIn("must be signed", self.endpoint(*create, code=2).stderr)
+        key = self.access_key()
+        create += ["--keys", self.folder / "keys"]
+        self.assertIn("start the coordinator with --tls", self.endpoint(*create, code=2).stderr)
+        self.assertIn("IPv4", self.endpoint(*create[:-3], "localhost", code=2).stderr)
+
+        self.stop_daemon(daemon)
+        self.tls = certificates / "client"
+        self.start_daemon("--tls", certificates, "--advertise", "127.0.0.1")
+        self.endpoint(*create, "--wait")
+        url = self.describe_endpoint()["Url"]
+        self.assertRegex(url, r"^https://127\.0\.0\.1:\d+$")
+        self.environment |= {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+        self.assertEqual(len(self.logits()[0]), 3)
+        import boto3
+        from botocore.exceptions import SSLError
+        ca = certificates / "client" / "ca.pem"
+        for verify, good in ((str(ca), True), (True, False)):
+            client = boto3.client("sagemaker-runtime", endpoint_url=url, region_name="us-east-1", verify=verify,
+                                  aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
+            def invoke(client=client):
+                return json.load(client.invoke_endpoint(EndpointName="dogs", ContentType="image/jpeg", Body=self.picture)["Body"])
+            if good:
+                self.assertEqual(len(invoke()[0]), 3)
+            else:
+                self.assertRaises(SSLError, invoke)
+        context = ssl.create_default_context(cafile=ca)
+        address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+
+        def asked():
+            with context.wrap_socket(socket.create_connection(address, timeout=60), server_hostname="127.0.0.1") as connection:
+                connection.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+                return connection.recv(12), connection.getpeercert()["serialNumber"]
+        status, old = asked()
+        self.assertEqual(status, b"HTTP/1.1 403")
+        self.musher("certs", certificates, "--name", "127.0.0.1", code=0)
+        self.wait_until(lambda: asked()[1] != old, START, "the new certificate")
+        folder = self.folder / "state" / "endpoints" / "dogs"
+        self.assertEqual((folder / "tls.pem").stat().st_mode & 0o077, 0)
+
+    def access_key(self, region="us-east-1"):
+        policy = self.write_job({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "sagemaker:InvokeEndpoint",
+             "Resource": f"arn:aws:sagemaker:{region}:000000000000:endpoint/dogs"}]}, "policy.json")
+        made = self.musher("access", "create", "caller", "--policy", policy, "--keys", self.folder / "keys", code=0)
+        return json.loads(made.stdout)["AccessKey"]
 
     def ask(self, host, method, target, headers=()):
         """Status, headers, body; as it is, whatever the target."""

@@ -45,18 +45,25 @@ TEST(ProxyStats, AnythingElseIsAnError) {
 }
 
 TEST(ProxyConfig, ListensOnLoopbackAndSendsWhatAnInstanceHasReadOnceMore) {
-  const std::string text = proxy_config({.port = 4711});
+  const std::string text = proxy_config({.port = 4711, .certificate = ""});
   EXPECT_THAT(text, HasSubstr("bind 127.0.0.1:4711\n"));
   EXPECT_THAT(text, HasSubstr("balance leastconn\n"));
   EXPECT_THAT(text, HasSubstr("{ path /metrics }\n"));
   EXPECT_THAT(text, HasSubstr("backend entrance\n  retries 1\n  retry-on conn-failure 502\n"));
   EXPECT_THAT(text, HasSubstr("retry-on conn-failure\n"));
   EXPECT_THAT(text, Not(HasSubstr("stick on")));
-  EXPECT_THAT(proxy_config({.port = 1, .is_signed = true}), HasSubstr("stick on"));
+  EXPECT_THAT(proxy_config({.port = 1, .certificate = "", .is_signed = true}),
+              HasSubstr("stick on"));
+}
+
+TEST(ProxyConfig, OtherAddressesHaveTls) {
+  const std::string text = proxy_config({.address = "10.0.0.1", .port = 443, .certificate = "PEM"});
+  EXPECT_THAT(text, HasSubstr("bind 10.0.0.1:443 ssl crt tls.pem ssl-min-ver TLSv1.2"));
+  EXPECT_THAT(text, Not(HasSubstr("PEM")));
 }
 
 TEST(ProxyConfig, ItsOwnErrorsAreJsonAndSayWhenToComeAgain) {
-  const std::string text = proxy_config({.port = 1});
+  const std::string text = proxy_config({.port = 1, .certificate = ""});
   EXPECT_THAT(text,
               HasSubstr("http-error status 503 content-type application/json string "
                         "'{\"message\":\"No instance of the endpoint can take the request "
