@@ -80,7 +80,8 @@ void add_unmet(std::vector<HostAnswer>& answers) {
   }
   for (HostAnswer& answer : answers) {
     if (!answer.ok()) continue;
-    for (const auto& [peer, why] : answer.reply.value("unmet", json::object()).items()) {
+    const json unmet = answer.reply.value("unmet", json::object());
+    for (const auto& [peer, why] : unmet.items()) {
       if (there.contains(peer)) {
         answer.reply["unreached"].push_back(peer + ": " + why.get<std::string>());
       }

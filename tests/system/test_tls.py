@@ -35,7 +35,7 @@ class Tls(MusherTest):
     def secrets(self, job):
         """The private part of every key, and the attempt's token."""
         keys = [path.read_text().splitlines()[1] for path in self.certificates.glob("*/key.pem")]
-        self.assertEqual(len(keys), 4)
+        self.assertEqual(len(keys), 5)
         return keys + [(self.folder / "state" / "jobs" / job / "attempt-1" / "token").read_text().strip()]
 
     def test_a_job_over_tls_and_no_secret_of_it_shows(self):
