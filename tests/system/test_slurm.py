@@ -52,7 +52,10 @@ class SlurmJobs(MusherTest):
         return self.musher("status", name, code=0).stdout
 
     def wait_for(self, name, text, what=None):
-        self.wait_until(lambda: re.search(text, self.status(name)), LIMIT, what or text)
+        try:
+            self.wait_until(lambda: re.search(text, self.status(name)), LIMIT, what or text)
+        except AssertionError as error:
+            self.fail(f"{error}\n{self.status(name)}\n{self.slurm.run('scontrol', 'show', 'job')}\n{self.musher('logs', name).stdout[-3000:]}")
 
     def message_of(self, name, status):
         found = [step.get("StatusMessage", "") for step in self.describe(name)["SecondaryStatusTransitions"]

@@ -173,7 +173,7 @@ class Life(CoordinatorTest):
         self.serve()
         self.submit("old", environment={"FAKE_THROUGH_MPIRUN": 1, "FAKE_EXIT": 0})
         self.assertIn("out of luck", self.finished("old", "Failed")["FailureReason"])
-        self.assertIn("joined as 1 of 2", self.musher("logs", "old", "--rank", 1).stdout)
+        self.assertIn("joined as 0 of 2", self.musher("logs", "old", "--rank", 0).stdout)
 
     def test_list_filters(self):
         self.serve()
