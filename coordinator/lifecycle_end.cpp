@@ -21,11 +21,11 @@ std::string shortened(std::string text) {
 void LifecycleStep::settle(const AttemptEnded& event) {
   const bool killed = state_.killed;
   close_attempt();
-  if (event.lost_rank && finished(v1::FinishRequest::FAILED)) {
-    // The others' failures followed from the loss.
+  if ((event.lost_rank || !event.hosts.empty()) && finished(v1::FinishRequest::FAILED)) {
+    // What the others said of failures followed from the loss, or from what befell the hosts.
     if (state_.stop == StopReason::kNone) {
       state_.failure.clear();
-      return interrupted(reason_of(event));
+      return interrupted(reason_of(event), event.unbegun);
     }
     set_failure(reason_of(event));
   }

@@ -482,6 +482,17 @@ TEST(Lifecycle, AnAttemptWhoseHostsASchedulerTookBackCostsNoRetryThoughItsRanksS
   EXPECT_EQ(story.state().transitions.back().message, "Slurm took the nodes back");
 }
 
+TEST(Lifecycle, WhatRanksSayOfFailuresIsASymptomWhereTheirHostsWereTakenBack) {
+  for (const std::optional<int> lost : {std::optional<int>(), std::optional<int>(0)}) {
+    Story story(2, 0);
+    story.running().then(RankFinished{1, 1, Finish::FAILED, "MPIX_ERR_PROC_FAILED", ""});
+    story.then(AttemptEnded{1, lost, "Slurm took the nodes back; …", /*unbegun=*/true,
+                            "Slurm took the nodes back"});
+    EXPECT_EQ(story.state().secondary, Secondary::Interrupted);
+    EXPECT_EQ(story.state().transitions.back().message, "Slurm took the nodes back; …");
+  }
+}
+
 TEST(Lifecycle, WhatBefellTheHostsIsToldThoughTheRanksSavedAndSaidThatTheyWereToldToStop) {
   Story story(2, 1);
   story.running().then(InterruptionNoticed{1, "SIGTERM"}).all_finish(Finish::STOPPED, "s3://b/m");
