@@ -9,7 +9,7 @@
 
 #include "coordinator/coordinator.h"
 #include "coordinator/host_agent.h"
-#include "coordinator/random_token.h"
+#include "coordinator/state_mark.h"
 #include "rpc/tls.h"
 
 namespace musher {
@@ -21,13 +21,6 @@ using std::chrono::seconds;
 
 /// Beyond what the coordinator itself gives ranks to save their model.
 constexpr seconds kBudgetMargin{60};
-
-/// The same for every coordinator of this state, on whichever machine.
-std::string mark_of(const std::filesystem::path& state) {
-  const std::filesystem::path file = state / "fleet-id";
-  if (!std::filesystem::exists(file)) write_private_file(file, random_token().substr(0, 16) + "\n");
-  return read_private_line(file, "fleet-id");
-}
 
 std::filesystem::path ledger_file(const std::filesystem::path& state) {
   return state / "fleets.json";
@@ -54,7 +47,7 @@ int instances_of(const v1::CreateTrainingJobRequest& request) {
 /// Before recover(), whose jobs need it.
 void Coordinator::open_fleets() {
   const RentSettings& rent = *options_.rent;
-  fleet_mark_ = mark_of(options_.state);
+  fleet_mark_ = state_mark(options_.state / "fleet-id", 16);
   if (const auto file = ledger_file(options_.state); std::filesystem::exists(file)) {
     fleets_ = parse_ledger(read_text_file(file));
   }
@@ -165,10 +158,7 @@ void Coordinator::settle_fleets(WallTime wall) {
 /// Written down first: what AWS is asked for is known, whatever happens then.
 void Coordinator::save_fleets(FleetLedger ledger) {
   if (ledger == fleets_) return;
-  const auto file = ledger_file(options_.state);
-  const std::filesystem::path next = file.string() + ".new";
-  write_private_file(next, ledger_text(ledger));
-  std::filesystem::rename(next, file);
+  write_private_file(ledger_file(options_.state), ledger_text(ledger));
   ledger.swap(fleets_);
   for (const RentedFleet& before : ledger) {
     if (fleet_named(fleets_, before.name) == nullptr) keeper_->give_back(before.name);

@@ -12,6 +12,7 @@
 #include "coordinator/random_token.h"
 #include "coordinator/server.h"
 #include "coordinator/slurm_batch.h"
+#include "coordinator/state_mark.h"
 #include "rpc/tls.h"
 
 namespace musher {
@@ -24,13 +25,6 @@ using std::chrono::seconds;
 /// Beyond what the coordinator itself gives an attempt: Slurm's warning may come a minute early.
 constexpr seconds kLimitMargin{60};
 constexpr seconds kLongestWarning{65'535};
-
-/// The same for every coordinator of this state, on whichever machine.
-std::string mark_of(const std::filesystem::path& state) {
-  const std::filesystem::path file = state / "slurm-id";
-  if (!std::filesystem::exists(file)) write_private_file(file, random_token().substr(0, 8) + "\n");
-  return ".musher-" + read_private_line(file, "slurm-id") + "-";
-}
 
 milliseconds run_time_left(const JobState& state, WallTime now) {
   return std::max(milliseconds(0), state.max_runtime - billable(state, now));
@@ -53,7 +47,7 @@ std::string called(std::int64_t id) {
 
 /// Before recover(), whose jobs need it.
 void Coordinator::open_slurm() {
-  slurm_mark_ = mark_of(options_.state);
+  slurm_mark_ = ".musher-" + state_mark(options_.state / "slurm-id", 8) + "-";
   make_private_folder(options_.slurm->folder);
   SlurmListener listener;
   listener.submitted = [this](const SlurmReceipt& receipt) { slurm_submitted(receipt); };

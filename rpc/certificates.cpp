@@ -14,7 +14,6 @@
 #include <openssl/x509v3.h>
 
 #include "common/error.h"
-#include "rpc/server_certificate.h"
 
 namespace musher {
 

@@ -43,6 +43,11 @@ Identity make_authority(const Validity& validity);
 Identity issue(const Identity& authority, Role role, const Validity& validity,
                const std::vector<std::string>& names = {});
 
+/// The same for a server of models or functions by HTTPS, which holds none of the roles: its
+/// certificate's name is "musher-server", and it lets nobody into a coordinator, nor be one.
+Identity issue_server(const Identity& authority, const Validity& validity,
+                      const std::vector<std::string>& names);
+
 /// Why a certificate is refused.
 enum class Flaw {
   kNone,

@@ -5,7 +5,6 @@
 
 #include "coordinator/cli/command.h"
 #include "rpc/certificates.h"
-#include "rpc/server_certificate.h"
 #include "rpc/tls.h"
 
 namespace musher::cli {

@@ -2,7 +2,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <utility>
 
 #include <fcntl.h>
@@ -16,6 +15,7 @@
 #include "common/deadline.h"
 #include "common/error.h"
 #include "coordinator/endpoints/instance_process.h"
+#include "coordinator/host_agent.h"
 
 namespace musher {
 namespace {
@@ -72,18 +72,6 @@ std::string receive_all(const FileDescriptor& socket, Deadline deadline,
   }
 }
 
-/// Anew, for the owner alone.
-void write_file(const std::filesystem::path& path, const std::string& text) {
-  ::unlink(path.c_str());
-  const FileDescriptor made(
-      ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-  std::ofstream file(path, std::ios::app);
-  file << text;
-  file.close();
-  if (!made || !file)
-    throw Error(ErrorCode::kResourceExhausted, path.string() + " can't be written");
-}
-
 }  // namespace
 
 bool Proxy::adopt(const ProcessIdentity& identity) {
@@ -93,9 +81,10 @@ bool Proxy::adopt(const ProcessIdentity& identity) {
 
 ProcessIdentity Proxy::start(const ProxyOptions& options) {
   for (const Process& left : writers_of(log())) left.signal(SIGKILL);
-  write_file(folder_ / "haproxy.cfg", proxy_config(options));
-  if (!options.certificate.empty()) write_file(folder_ / kCertificateFile, options.certificate);
-  write_file(log(), "");
+  write_private_file(folder_ / "haproxy.cfg", proxy_config(options));
+  if (!options.certificate.empty())
+    write_private_file(folder_ / kCertificateFile, options.certificate);
+  write_private_file(log(), "");
   SpawnOptions spawn;
   spawn.argv = {program_, "-db", "-C", folder_.string(), "-f", "haproxy.cfg"};
   spawn.output = log();
@@ -139,7 +128,7 @@ std::string Proxy::command(const std::string& text) {
 }
 
 void Proxy::renew(const std::string& certificate) {
-  write_file(folder_ / kCertificateFile, certificate);
+  write_private_file(folder_ / kCertificateFile, certificate);
   // An empty line ends the certificate.
   const std::string set =
       command(fmt::format("set ssl cert {} <<\n{}", kCertificateFile, certificate));

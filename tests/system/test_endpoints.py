@@ -7,37 +7,27 @@ import signal
 import socket
 import ssl
 import tempfile
-import threading
 import unittest
 from pathlib import Path
 
 import numpy as np
 
+from background import UntilTold
 from musher_testing import MusherTest, make_images, make_job
 
 START = 90  # seconds for instances to load LibTorch and a model, on a machine that has other things to do
 
 
-class Load:
+class Load(UntilTold):
     """Threads that invoke until told; each has one connection, and every answer is noted. `pause`: seconds between two requests
     of a thread."""
 
     def __init__(self, url, picture, threads=4, pause=0.0):
-        self.answers, self.stop = [], threading.Event()
+        super().__init__(threads)
+        self.answers = []
         self.host, self.picture, self.pause = url.removeprefix("http://"), picture, pause
-        self.threads = [threading.Thread(target=self.go_on) for _ in range(threads)]
 
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        for thread in self.threads:
-            thread.join()
-
-    def go_on(self):
+    def go_on(self, _):
         connection = http.client.HTTPConnection(self.host, timeout=60)
         while not self.stop.wait(self.pause):
             try:

@@ -34,6 +34,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
+from background import UntilTold  # noqa: E402
 from musher_testing import MusherTest, make_images, make_job, processes  # noqa: E402
 
 START_S = 180  # for instances to start, on a machine that has other things to do
@@ -53,25 +54,15 @@ def pictures(dice):
     return made
 
 
-class Load:
+class Load(UntilTold):
     """Threads that ask until told, together `rate` times a second or as often as there are answers. Each has one connection."""
 
     def __init__(self, address, bodies, known, rate, threads, seed):
+        super().__init__(threads)
         self.address, self.bodies, self.known, self.seed = address, bodies, known, seed
         self.pause = threads / rate
-        self.lock, self.stop = threading.Lock(), threading.Event()
+        self.lock = threading.Lock()
         self.counts, self.bad, self.seconds = collections.Counter(), [], []
-        self.threads = [threading.Thread(target=self.go_on, args=(number,)) for number in range(threads)]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        for thread in self.threads:
-            thread.join()
 
     def go_on(self, number):
         dice = random.Random(f"{self.seed}/{number}")

@@ -1,8 +1,9 @@
+#include "rpc/certificates.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "common/error.h"
-#include "rpc/server_certificate.h"
 
 namespace musher {
 namespace {

@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "rpc/server_certificate.h"
+#include "rpc/certificates.h"
 #include "serving/http/server.h"
 #include "support/expect_error.h"
 #include "unit/serving_http/client.h"
