@@ -6,8 +6,8 @@
 #include "endpoints.pb.h"
 
 /// Where an endpoint is reached: an address of the coordinator's machine, by default loopback. What
-/// other machines reach has TLS, with the coordinator's certificate, and takes signed requests
-/// alone.
+/// other machines reach has TLS, with the `server` certificate of `musher certs`, and takes signed
+/// requests alone.
 namespace musher {
 
 inline constexpr const char* kLoopbackAddress = "127.0.0.1";
