@@ -58,7 +58,7 @@ TEST_F(CheckpointsTest, AManifestThatIsDamagedIsPassedOverAndNamed) {
   put("older/manifest.json", R"({"format": "musher-checkpoint-2", "step": 9})");
   put("stepless/manifest.json", R"({"format": "musher-checkpoint-3"})");
   std::string flipped = text;
-  flipped[flipped.find("7")] = '9';
+  flipped[flipped.find('7')] = '9';
   put("flipped/manifest.json", flipped);
   const CheckpointSearch search = find_checkpoints(*store_);
   ASSERT_EQ(search.found.size(), 1u);

@@ -26,12 +26,13 @@ BatchingOptions options_of(std::size_t max, std::chrono::microseconds delay,
 TEST(Batcher, EveryRequestRunsOnceAndNoBatchIsTooLarge) {
   constexpr int kThreads = 4;
   constexpr int kEach = 500;
+  constexpr std::size_t kAll = std::size_t{kThreads} * kEach;
   std::mutex mutex;
   std::multiset<int> ran;
   std::size_t largest = 0;
   {
     Batcher<int> batcher(
-        options_of(8, std::chrono::microseconds(100), kThreads * kEach), 2,
+        options_of(8, std::chrono::microseconds(100), kAll), 2,
         [&](std::size_t, const std::vector<int>& batch) {
           const std::lock_guard lock(mutex);
           largest = std::max(largest, batch.size());
@@ -39,6 +40,7 @@ TEST(Batcher, EveryRequestRunsOnceAndNoBatchIsTooLarge) {
         },
         [](int) { ADD_FAILURE() << "nothing expires"; });
     std::vector<std::thread> senders;
+    senders.reserve(kThreads);
     for (int t = 0; t < kThreads; ++t) {
       senders.emplace_back([&, t] {
         for (int i = 0; i < kEach; ++i)
@@ -48,7 +50,7 @@ TEST(Batcher, EveryRequestRunsOnceAndNoBatchIsTooLarge) {
     for (auto& sender : senders) sender.join();
   }  // what waits still runs
   EXPECT_LE(largest, 8u);
-  ASSERT_EQ(ran.size(), std::size_t{kThreads * kEach});
+  ASSERT_EQ(ran.size(), kAll);
   EXPECT_EQ(std::set<int>(ran.begin(), ran.end()).size(), ran.size());
 }
 

@@ -268,6 +268,7 @@ TEST_F(InferenceServiceTest, ClosingAnswersWhatIsUnderWay) {
   serve();
   adder_->hold(true);
   std::vector<Pending> pending;
+  pending.reserve(5);
   for (int i = 0; i < 5; ++i) pending.push_back(invoke("image/jpeg", "11"));
   adder_->await_batches(1);
   adder_->hold(false);

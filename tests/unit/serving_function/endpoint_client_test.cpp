@@ -35,7 +35,7 @@ class EndpointClientTest : public testing::Test {
         gate_(keys_, {"eu-west-1", "sagemaker"}),
         created_(keys_.create("function", R"({"Statement": {"Effect": "Allow", "Action":
             "sagemaker:InvokeEndpoint", "Resource": "*"}})")),
-        server_({}, [this](HttpRequest request, std::shared_ptr<Exchange> exchange) {
+        server_({}, [this](const HttpRequest& request, std::shared_ptr<Exchange> exchange) {
           answer(request, std::move(exchange));
         }) {}
   ~EndpointClientTest() override { fs::remove_all(folder_); }

@@ -16,6 +16,7 @@ namespace musher {
 namespace {
 
 using std::chrono::milliseconds;
+using namespace std::string_literals;
 using test::RawClient;
 using test::status_of;
 using testing::HasSubstr;
@@ -111,7 +112,7 @@ TEST_F(HttpServerTest, WhatIsTooLargeOrNotHttpIsAnswered4xxAndClosed) {
   EXPECT_EQ(answer_to(post + "Content-Length: 200000\r\nExpect: 100-continue\r\n\r\n"), "413");
   EXPECT_EQ(answer_to(post + "A: " + std::string(3000, 'a') + "\r\n\r\n"), "431");
   EXPECT_EQ(answer_to("nonsense\r\n\r\n"), "400");
-  EXPECT_EQ(answer_to("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS client\r\n\r\n"), "400");
+  EXPECT_EQ(answer_to("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS client\r\n\r\n"s), "400");
   EXPECT_EQ(answer_to("GET / HTTP/9.9\r\n\r\n"), "400");
   EXPECT_EQ(answer_to(post + "Content-Length: -1\r\n\r\n"), "400");
   EXPECT_EQ(answer_to(post + "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc"), "400");

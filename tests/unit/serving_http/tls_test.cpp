@@ -66,7 +66,7 @@ class TlsClient {
 };
 
 class HttpTlsTest : public testing::Test {
- protected:
+ public:
   HttpTlsTest() {
     fs::create_directories(folder_);
     install(issue_server(authority_, Validity::days(1), {"127.0.0.1", "one.example"}));
@@ -88,17 +88,18 @@ class HttpTlsTest : public testing::Test {
   /// Answers with the request's body; what goes to /held is never answered, but tells when its
   /// client is gone.
   void serve(const HttpServerOptions& options) {
-    server_.emplace(options, [this](HttpRequest request, const std::shared_ptr<Exchange>& e) {
-      if (request.path() == "/held") {
-        held_ = e;
-        e->on_cancel([this] { gone_.set_value(); });
-        return arrived_.set_value();
-      }
-      e->answer({.status = 200,
-                 .content_type = "text/plain",
-                 .body = request.method + " " + request.body + ";",
-                 .headers = {}});
-    });
+    server_.emplace(options,
+                    [this](const HttpRequest& request, const std::shared_ptr<Exchange>& e) {
+                      if (request.path() == "/held") {
+                        held_ = e;
+                        e->on_cancel([this] { gone_.set_value(); });
+                        return arrived_.set_value();
+                      }
+                      e->answer({.status = 200,
+                                 .content_type = "text/plain",
+                                 .body = request.method + " " + request.body + ";",
+                                 .headers = {}});
+                    });
   }
   TlsClient client(const std::string& name = "one.example") {
     return {server_->port(), authority_.certificate, name};
