@@ -216,6 +216,7 @@ class Coordinator {
   void apply(const JobPtr& job, const Event& event);
   void perform(const JobPtr& job, const Action& action);
   void add_notice(const JobPtr& job, const std::string& text);
+  void show_notice(const JobPtr& job, const std::string& text);
   void log_line(const JobPtr& job, const std::string& text);
 
   // coordinator_attempts.cpp

@@ -138,6 +138,11 @@ void Coordinator::perform(const JobPtr& job, const Action& action) {
 
 void Coordinator::add_notice(const JobPtr& job, const std::string& text) {
   store_.add_notice(job->name(), {wall_now(), text});
+  show_notice(job, text);
+}
+
+/// To all who follow the job, once the store has it.
+void Coordinator::show_notice(const JobPtr& job, const std::string& text) {
   job->notices.push_back(text);
   log_line(job, text);
   notify();

@@ -32,6 +32,29 @@ std::string epoch_line(const v1::EpochReport& epoch, std::uint64_t whole) {
   return line;
 }
 
+/// Why the job can't go on after this epoch; empty where it can.
+std::string epoch_failure(const v1::EpochReport& epoch, const Digest& whole,
+                          double undecodable_limit) {
+  Digest expected = whole;
+  expected -= Digest{epoch.undecodable_samples(), epoch.undecodable_sum()};
+  const Digest got{epoch.samples(), epoch.sum()};
+  if (!(got == expected)) {
+    return fmt::format(
+        "epoch {}: {} of {} samples were trained on and their digest {:016x} is not {:016x}: some "
+        "were lost or came twice",
+        epoch.epoch() + 1, got.samples, expected.samples, got.sum, expected.sum);
+  }
+  if (static_cast<double>(epoch.undecodable_samples()) >
+      undecodable_limit * static_cast<double>(whole.samples)) {
+    return fmt::format(
+        "epoch {}: {} of {} samples could not be decoded, more than the share of {} that "
+        "HyperParameters.undecodable_limit allows{}",
+        epoch.epoch() + 1, epoch.undecodable_samples(), whole.samples, undecodable_limit,
+        epoch.undecodable_keys().empty() ? "" : "; one is " + epoch.undecodable_keys(0));
+  }
+  return "";
+}
+
 }  // namespace
 
 /// Where the caller stands; `job` is then its job, with the caller's life noted, unless it is
@@ -179,31 +202,19 @@ void Coordinator::name_undecodable(const JobPtr& job, const v1::EpochReport& epo
   }
 }
 
-/// Every sample exactly once, or the job fails.
+/// Every sample exactly once, or the job fails. What fails it is not recorded: it is told again
+/// should this process die before the failure stands.
 void Coordinator::take_epoch(const JobPtr& job, const v1::EpochReport& epoch, const Digest& whole) {
-  if (!store_.add_epoch(job->name(), job->state().attempt, epoch)) return;
-  Digest expected = whole;
-  expected -= Digest{epoch.undecodable_samples(), epoch.undecodable_sum()};
-  const Digest got{epoch.samples(), epoch.sum()};
-  if (!(got == expected)) {
-    apply(job, JobFailed{fmt::format(
-                   "epoch {}: {} of {} samples were trained on and their digest {:016x} is not "
-                   "{:016x}: some were lost or came twice",
-                   epoch.epoch() + 1, got.samples, expected.samples, got.sum, expected.sum)});
+  const std::string failure =
+      epoch_failure(epoch, whole, job->job.hyperparameters.undecodable_limit);
+  if (!failure.empty()) {
+    apply(job, JobFailed{failure});
     return;
   }
-  const double limit = job->job.hyperparameters.undecodable_limit;
-  if (static_cast<double>(epoch.undecodable_samples()) >
-      limit * static_cast<double>(whole.samples)) {
-    apply(job,
-          JobFailed{fmt::format(
-              "epoch {}: {} of {} samples could not be decoded, more than the share of {} that "
-              "HyperParameters.undecodable_limit allows{}",
-              epoch.epoch() + 1, epoch.undecodable_samples(), whole.samples, limit,
-              epoch.undecodable_keys().empty() ? "" : "; one is " + epoch.undecodable_keys(0))});
-    return;
+  const std::string line = epoch_line(epoch, whole.samples);
+  if (store_.add_epoch(job->name(), job->state().attempt, epoch, {wall_now(), line})) {
+    show_notice(job, line);
   }
-  add_notice(job, epoch_line(epoch, whole.samples));
 }
 
 v1::SliceReply Coordinator::slice(const v1::SliceReport& report) {
@@ -250,11 +261,12 @@ std::string Coordinator::commit(const JobPtr& job, const std::vector<SliceRecord
     return error.what();
   }
   lock.lock();
-  store_.commit_checkpoint(job->name(), folder,
-                           {uri.join(folder).str(), slices.front().step, wall_now()});
+  const std::string where = uri.join(folder).str();
+  const std::string line = fmt::format("checkpoint at step {}: {}", slices.front().step, where);
+  const WallTime now = wall_now();
+  store_.commit_checkpoint(job->name(), folder, {where, slices.front().step, now}, {now, line});
   ++counts_.checkpoints;
-  add_notice(job,
-             fmt::format("checkpoint at step {}: {}", slices.front().step, uri.join(folder).str()));
+  show_notice(job, line);
   Retention retention{job->name(),
                       slices.front().step,
                       static_cast<std::size_t>(job->job.hyperparameters.checkpoints_kept),

@@ -119,9 +119,10 @@ class JobStore {
   void save_progress(const std::string& name, const v1::ReportRequest& report);
   std::optional<v1::ReportRequest> progress(const std::string& name);
 
-  /// True where this epoch was not known: a report that is sent again is recorded once. Attempts
-  /// that run an epoch again record it again.
-  bool add_epoch(const std::string& name, std::uint64_t attempt, const v1::EpochReport& epoch);
+  /// Records the epoch together with `notice` of it. True where it was not known: a report that is
+  /// sent again is recorded once. Attempts that run an epoch again record it again.
+  bool add_epoch(const std::string& name, std::uint64_t attempt, const v1::EpochReport& epoch,
+                 const Notice& notice);
 
   void save_attempt(const std::string& name, const AttemptRecord& attempt);
   std::optional<AttemptRecord> newest_attempt(const std::string& name);
@@ -143,9 +144,9 @@ class JobStore {
   /// Takes a slice down and returns all slices of its checkpoint so far, ascending. A slice
   /// reported again replaces itself.
   std::vector<SliceRecord> add_slice(const std::string& name, const SliceRecord& slice);
-  /// The checkpoint stands; its slices are forgotten.
+  /// The checkpoint stands, and the history has `notice` of it; its slices are forgotten.
   void commit_checkpoint(const std::string& name, const std::string& checkpoint,
-                         const CheckpointRecord& record);
+                         const CheckpointRecord& record, const Notice& notice);
   /// Oldest first.
   std::vector<CheckpointRecord> checkpoints(const std::string& name);
 

@@ -78,10 +78,13 @@ std::optional<Generation> read_newest_generation(Database& database, std::int64_
 }  // namespace
 
 bool JobStore::add_epoch(const std::string& name, std::uint64_t attempt,
-                         const v1::EpochReport& epoch) {
+                         const v1::EpochReport& epoch, const Notice& notice) {
   const std::lock_guard lock(impl_->mutex);
-  impl_->database.prepare("INSERT OR IGNORE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?)")
-      .bind(impl_->id_of(name))
+  Database& database = impl_->database;
+  Transaction transaction(database);
+  const std::int64_t id = impl_->id_of(name);
+  database.prepare("INSERT OR IGNORE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?)")
+      .bind(id)
       .bind(attempt)
       .bind(std::uint64_t{epoch.epoch()})
       .bind(std::uint64_t{epoch.samples()})
@@ -89,7 +92,10 @@ bool JobStore::add_epoch(const std::string& name, std::uint64_t attempt,
       .bind(std::uint64_t{epoch.undecodable_samples()})
       .bind(std::uint64_t{epoch.undecodable_sum()})
       .run();
-  return impl_->database.changes() > 0;
+  const bool is_new = database.changes() > 0;
+  if (is_new) insert_notice(database, id, notice);
+  transaction.commit();
+  return is_new;
 }
 
 void JobStore::save_attempt(const std::string& name, const AttemptRecord& attempt) {
@@ -256,7 +262,7 @@ std::vector<SliceRecord> JobStore::add_slice(const std::string& name, const Slic
 }
 
 void JobStore::commit_checkpoint(const std::string& name, const std::string& checkpoint,
-                                 const CheckpointRecord& record) {
+                                 const CheckpointRecord& record, const Notice& notice) {
   const std::lock_guard lock(impl_->mutex);
   Database& database = impl_->database;
   Transaction transaction(database);
@@ -272,6 +278,7 @@ void JobStore::commit_checkpoint(const std::string& name, const std::string& che
       .bind(record.step)
       .bind(to_ms(record.committed))
       .run();
+  insert_notice(database, id, notice);
   transaction.commit();
 }
 

@@ -267,9 +267,11 @@ TEST_F(JobStoreTest, AnEpochCountsOncePerAttempt) {
   v1::EpochReport epoch;
   epoch.set_epoch(3);
   epoch.set_sum(~0ULL);
-  EXPECT_TRUE(store_->add_epoch("a", 1, epoch));
-  EXPECT_FALSE(store_->add_epoch("a", 1, epoch));
-  EXPECT_TRUE(store_->add_epoch("a", 2, epoch));
+  EXPECT_TRUE(store_->add_epoch("a", 1, epoch, {kNow, "epoch 4"}));
+  EXPECT_FALSE(store_->add_epoch("a", 1, epoch, {kNow + 1s, "epoch 4"}));
+  EXPECT_TRUE(store_->add_epoch("a", 2, epoch, {kNow + 2s, "epoch 4"}));
+  reopen();
+  EXPECT_THAT(store_->notices("a"), SizeIs(2)) << "each record with its line in the history";
 }
 
 TEST_F(JobStoreTest, ProgressIsThereAfterARestart) {
@@ -328,8 +330,9 @@ TEST_F(JobStoreTest, ACheckpointIsItsSlicesUntilItIsCommitted) {
   ASSERT_THAT(all, SizeIs(2));
   EXPECT_EQ(all[0].slice, 0);
   EXPECT_EQ(all[1].checksum, ~0ULL);
-  store_->commit_checkpoint("a", "step-8", {"s3://c/step-8", 8, kNow});
-  store_->commit_checkpoint("a", "step-9", {"s3://c/step-9", 9, kNow});
+  store_->commit_checkpoint("a", "step-8", {"s3://c/step-8", 8, kNow}, {kNow, "step 8"});
+  store_->commit_checkpoint("a", "step-9", {"s3://c/step-9", 9, kNow}, {kNow, "step 9"});
+  EXPECT_THAT(store_->notices("a"), SizeIs(2));
   ASSERT_THAT(store_->checkpoints("a"), SizeIs(2));
   EXPECT_EQ(store_->checkpoints("a")[1].uri, "s3://c/step-9");
   EXPECT_THAT(store_->add_slice("a", slice), SizeIs(1))
