@@ -8,9 +8,11 @@
 #include "common/loopback.h"
 #include "coordinator/cli/command.h"
 #include "coordinator/cli/daemon_options.h"
+#include "coordinator/cli/metrics_listener.h"
 #include "coordinator/server.h"
 #include "serving/function/function_api.h"
 #include "serving/function/image_invoker.h"
+#include "serving/http/access_line.h"
 #include "serving/http/server.h"
 
 namespace musher::cli {
@@ -34,6 +36,8 @@ struct Given {
   double retry_after = 60;
   double max_event_age = 21'600;
   double drain = 70;
+  bool access_log = false;
+  std::string metrics_listen;
 };
 
 std::chrono::milliseconds milliseconds(double seconds) {
@@ -128,12 +132,23 @@ int serve(const Given& given) {
       },
       logger);
   FunctionApi api(gate, given.function, service);
-  const HttpServerOptions http = http_options(given, logger);
+  HttpServerOptions http = http_options(given, logger);
+  http.access_log = [&service, logger, lines = given.access_log](const AccessRecord& record) {
+    service.metrics().add(record);
+    if (lines) logger->info("{}", access_line(record));
+  };
   HttpServer server(http, [&](HttpRequest request, const std::shared_ptr<Exchange>& exchange) {
     api.handle(std::move(request), exchange);
   });
   logger->info("function {} on {}:{}, at most {} executions at a time", given.function.arn(),
                http.address, server.port(), given.reserved_concurrency);
+  std::optional<MetricsListener> metrics;
+  if (!given.metrics_listen.empty()) {
+    metrics.emplace(given.metrics_listen, [&service, &server](MetricsPage& page) {
+      service.add_metrics(page, server.connections());
+    });
+    logger->info("metrics on 127.0.0.1:{}", metrics->port());
+  }
   while (wait_for_stop_signal(Deadline::after(std::chrono::hours(1))) == 0) {
   }
   logger->info("draining");
@@ -172,6 +187,9 @@ int run(const Command& command, const std::vector<std::string>& words) {
               "after which an event is given up (21600)");
   options.add("region", &given.function.region, "REGION", "of function and endpoint (us-east-1)");
   options.add("drain", &given.drain, "S", "for what is under way at SIGTERM (70)");
+  options.add("metrics-listen", &given.metrics_listen, "HOST:PORT",
+              "a loopback address for GET /metrics, in Prometheus' form (none)");
+  options.add("access-log", &given.access_log, "a line for each request");
   if (!options.parse(words)) return kOk;
   check_given(given);
   return serve(given);

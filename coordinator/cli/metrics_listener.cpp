@@ -1,5 +1,7 @@
 #include "coordinator/cli/metrics_listener.h"
 
+#include <utility>
+
 #include "common/error.h"
 #include "common/loopback.h"
 #include "coordinator/server.h"
@@ -27,9 +29,9 @@ HttpServerOptions checked(const std::string& listen) {
   return options;
 }
 
-std::string metrics_of(Coordinator& coordinator) {
+std::string metrics_of(const MetricsListener::Fill& fill) {
   MetricsPage page;
-  coordinator.add_metrics(page);
+  fill(page);
   add_process_usage(page);
   return page.text();
 }
@@ -38,14 +40,14 @@ std::string metrics_of(Coordinator& coordinator) {
 
 class MetricsListener::Impl {
  public:
-  Impl(Coordinator& coordinator, const std::string& listen)
+  Impl(const std::string& listen, Fill fill)
       : server(checked(listen), text_page("/metrics", kMetricsType,
-                                          [&coordinator] { return metrics_of(coordinator); })) {}
+                                          [fill = std::move(fill)] { return metrics_of(fill); })) {}
   HttpServer server;
 };
 
-MetricsListener::MetricsListener(Coordinator& coordinator, const std::string& listen)
-    : impl_(std::make_unique<Impl>(coordinator, listen)) {}
+MetricsListener::MetricsListener(const std::string& listen, Fill fill)
+    : impl_(std::make_unique<Impl>(listen, std::move(fill))) {}
 MetricsListener::~MetricsListener() = default;
 std::uint16_t MetricsListener::port() const {
   return impl_->server.port();

@@ -1,19 +1,26 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
-#include "coordinator/coordinator.h"
+namespace musher {
+class MetricsPage;
+}
 
 namespace musher::cli {
 
-/// Answers GET /metrics of a coordinator, which must outlive it, in threads of its own.
+/// Answers GET /metrics, in threads of its own.
 class MetricsListener {
  public:
+  /// Adds what the server tells of itself, as it is now; what the process uses is added to it.
+  /// Called on the listener's threads, as long as it lives.
+  using Fill = std::function<void(MetricsPage&)>;
+
   /// HOST:PORT, where HOST is loopback: what it shows is nobody's secret, but no stranger's either.
   /// kInvalidArgument for another; kUnavailable where the port is taken.
-  MetricsListener(Coordinator& coordinator, const std::string& listen);
+  MetricsListener(const std::string& listen, Fill fill);
   ~MetricsListener();
   std::uint16_t port() const;
 

@@ -149,7 +149,8 @@ int run(const Command& command, const std::vector<std::string>& words) {
                       {&endpoints_service});
   std::optional<MetricsListener> metrics_listener;
   if (!metrics.empty()) {
-    metrics_listener.emplace(coordinator, metrics);
+    metrics_listener.emplace(metrics,
+                             [&coordinator](MetricsPage& page) { coordinator.add_metrics(page); });
     logger->info("metrics on 127.0.0.1:{}", metrics_listener->port());
   }
   coordinator.start(advertised(server.address(), advertise));

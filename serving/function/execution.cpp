@@ -11,10 +11,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double milliseconds_since(Clock::time_point began) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - began).count();
-}
-
 std::string dump(const nlohmann::ordered_json& json) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
@@ -83,7 +79,8 @@ Execution execute(const Function& function, const std::string& event,
     execution.payload = failure(context, type, message);
     log.line(fmt::format("[ERROR] {}: {}", type, message));
   }
-  const double duration = milliseconds_since(began);
+  execution.duration = Clock::now() - began;
+  const double duration = std::chrono::duration<double, std::milli>(execution.duration).count();
   log.line(fmt::format("END RequestId: {}", context.request_id));
   log.line(fmt::format("REPORT RequestId: {}\tDuration: {:.2f} ms\tBilled Duration: {:.0f} ms\t",
                        context.request_id, duration, std::ceil(duration)));

@@ -58,6 +58,7 @@ struct Execution {
                         ///< "stackTrace"}`
   bool failed = false;
   std::string log_tail;
+  std::chrono::steady_clock::duration duration{};  ///< of the function alone
 };
 
 /// Runs it once, with Lambda's lines START, END and REPORT around what it writes. Whatever it

@@ -55,7 +55,10 @@ void FunctionService::free_slot() {
 }
 
 bool FunctionService::try_invoke(Call call, Done done) {
-  if (!take_slot()) return false;
+  if (!take_slot()) {
+    metrics_.add_throttle();
+    return false;
+  }
   // There is room: the pool's queue has as many places as there are slots.
   return pool_.try_add([this, call = std::move(call), done = std::move(done)]() mutable {
     run(std::move(call), done);
@@ -68,22 +71,38 @@ void FunctionService::run(Call call, const Done& done) {
                                    .function_arn = std::move(call.function_arn),
                                    .deadline = Deadline::after(options_.timeout)};
   Execution execution = execute(function_, call.payload, context, options_.timeout, logger_);
+  metrics_.add_execution(execution);
   free_slot();  // before the answer, so that who has it may call again
   done(std::move(execution));
 }
 
 bool FunctionService::try_queue(Call call) {
-  {
+  FunctionEvent event = {.request_id = std::move(call.request_id),
+                         .function_arn = std::move(call.function_arn),
+                         .payload = std::move(call.payload),
+                         .accepted = Clock::now()};
+  const bool taken = [&] {
     const std::lock_guard lock(mutex_);
-    if (closing_) return false;
-    FunctionEvent event = {.request_id = std::move(call.request_id),
-                           .function_arn = std::move(call.function_arn),
-                           .payload = std::move(call.payload),
-                           .accepted = Clock::now()};
-    if (!events_.add(std::move(event))) return false;
+    return !closing_ && events_.add(std::move(event));
+  }();
+  if (!taken) {
+    metrics_.add_throttle();
+    return false;
   }
+  metrics_.add_event();
   changed_.notify_all();
   return true;
+}
+
+void FunctionService::add_metrics(MetricsPage& page, std::size_t connections) const {
+  FunctionNow now = {.reserved_concurrency = options_.reserved_concurrency,
+                     .connections = connections};
+  {
+    const std::lock_guard lock(mutex_);
+    now.executions = running_;
+    now.waiting_events = events_.size();
+  }
+  metrics_.add_to(page, now);
 }
 
 /// Starts events that are due whenever there is a slot, until close().
@@ -103,10 +122,12 @@ void FunctionService::dispatch() {
       continue;
     }
     if (events_.too_old(*event, now)) {
+      metrics_.add_event_drop(EventDrop::kTooOld);
       logger_->error("event {} is given up: it is older than {} s", event->request_id,
                      seconds(options_.events.max_age));
       continue;
     }
+    metrics_.add_event_age(now - event->accepted);
     ++running_;
     start_event(*std::move(event));
   }
@@ -134,6 +155,8 @@ void FunctionService::event_ended(FunctionEvent event, const Execution& executio
                   options_.events.max_retries + 1, seconds(*wait));
     changed_.notify_all();
   } else {
+    const bool often = executions > options_.events.max_retries;
+    metrics_.add_event_drop(often ? EventDrop::kTriedOften : EventDrop::kTooOld);
     logger_->error("event {} is given up after {} executions: {}", id, executions,
                    execution.payload);
   }

@@ -11,6 +11,7 @@
 #include "serving/endpoint/work_pool.h"
 #include "serving/function/event_queue.h"
 #include "serving/function/execution.h"
+#include "serving/function/function_metrics.h"
 
 namespace musher {
 
@@ -45,6 +46,10 @@ class FunctionService {
   /// Takes an event. False, at once, where too many wait.
   bool try_queue(Call call);
 
+  /// What it counts and is at. `connections` is the HTTP server's number.
+  void add_metrics(MetricsPage& page, std::size_t connections) const;
+  FunctionMetrics& metrics() { return metrics_; }
+
   /// Lets what runs end. No call may come after. Idempotent; by one thread.
   void close();
 
@@ -59,7 +64,8 @@ class FunctionService {
   const FunctionOptions options_;
   const Function function_;
   const Logger logger_;
-  std::mutex mutex_;
+  FunctionMetrics metrics_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::size_t running_ = 0;
   bool closing_ = false;

@@ -3,13 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <chrono>
 #include <string>
 
-#include <prometheus/counter.h>
-#include <prometheus/histogram.h>
-#include <prometheus/registry.h>
-
+#include "monitoring/instruments.h"
 #include "monitoring/process_usage.h"
 
 namespace musher {
@@ -28,17 +24,9 @@ const Buckets& latency_buckets() {
   return buckets;
 }
 
-double seconds(std::chrono::steady_clock::duration time) {
-  return std::chrono::duration<double>(time).count();
-}
-
-Counter& counter(Registry& registry, const std::string& name, const std::string& help) {
-  return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
-}
-
 Histogram& histogram(Registry& registry, const std::string& name, const std::string& help,
                      const Buckets& buckets = latency_buckets()) {
-  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets);
+  return make_histogram(registry, name, help, buckets);
 }
 
 }  // namespace
@@ -46,16 +34,17 @@ Histogram& histogram(Registry& registry, const std::string& name, const std::str
 struct EndpointMetrics::Impl {
   Registry registry;
   Counter& invocations =
-      counter(registry, "musher_endpoint_invocations_total",
-              "SageMaker's Invocations: requests that the model server was asked to answer");
-  Counter& errors_4xx = counter(
+      make_counter(registry, "musher_endpoint_invocations_total",
+                   "SageMaker's Invocations: requests that the model server was asked to answer");
+  Counter& errors_4xx = make_counter(
       registry, "musher_endpoint_invocation_4xx_errors_total",
       "SageMaker's Invocation4XXErrors: invocations that the model server answered with 4xx");
-  Counter& errors_5xx = counter(
+  Counter& errors_5xx = make_counter(
       registry, "musher_endpoint_invocation_5xx_errors_total",
       "SageMaker's Invocation5XXErrors: invocations that the model server answered with 5xx");
-  Counter& model_errors = counter(registry, "musher_endpoint_invocation_model_errors_total",
-                                  "SageMaker's InvocationModelErrors: invocations that had no 2xx");
+  Counter& model_errors =
+      make_counter(registry, "musher_endpoint_invocation_model_errors_total",
+                   "SageMaker's InvocationModelErrors: invocations that had no 2xx");
   Histogram& model_latency = histogram(
       registry, "musher_endpoint_model_latency_seconds",
       "SageMaker's ModelLatency (there in microseconds): from the whole request to its answer, "
@@ -110,14 +99,14 @@ void EndpointMetrics::add(const AccessRecord& record) {
   if (status >= 400 && status < 500) all.errors_4xx.Increment();
   if (status >= 500) all.errors_5xx.Increment();
   if (status < 200 || status >= 300) all.model_errors.Increment();
-  all.model_latency.Observe(seconds(record.upstream_time));
-  all.overhead_latency.Observe(seconds(record.duration - record.upstream_time));
+  all.model_latency.Observe(in_seconds(record.upstream_time));
+  all.overhead_latency.Observe(in_seconds(record.duration - record.upstream_time));
 }
 
 void EndpointMetrics::add(const BatchRecord& record) {
   impl_->batch_size.Observe(static_cast<double>(record.waits.size()));
-  impl_->batch_seconds.Observe(seconds(record.duration));
-  for (const auto wait : record.waits) impl_->wait.Observe(seconds(wait));
+  impl_->batch_seconds.Observe(in_seconds(record.duration));
+  for (const auto wait : record.waits) impl_->wait.Observe(in_seconds(wait));
 }
 
 void EndpointMetrics::add_load(bool succeeded) {

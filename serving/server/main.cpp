@@ -5,11 +5,11 @@
 #include <iostream>
 #include <optional>
 
-#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include "common/error.h"
 #include "common/log.h"
+#include "serving/http/access_line.h"
 #include "serving/http/text_page.h"
 #include "serving/metrics/endpoint_metrics.h"
 #include "serving/predictor/artifact_predictor.h"
@@ -55,24 +55,12 @@ std::shared_ptr<Predictor> load(const EndpointOptions& options) {
                          .max_pixels = options.max_pixels});
 }
 
-void log_access(const Logger& log, const AccessRecord& record) {
-  using Milliseconds = std::chrono::duration<double, std::milli>;
-  std::string behind;
-  if (record.upstream_status != 0) {
-    behind = fmt::format(", the model {} in {:.2f} ms", record.upstream_status,
-                         Milliseconds(record.upstream_time).count());
-  }
-  log->info("access {} \"{} {}\" {} {} bytes {:.2f} ms{}, client {}", record.id, record.method,
-            record.target, record.status, record.bytes, Milliseconds(record.duration).count(),
-            behind, record.peer);
-}
-
 /// Has what happens counted, and logged where that is wanted.
 void observe(EndpointOptions& options, EndpointMetrics& metrics, const Logger& log) {
   options.http.access_log = [&metrics, log,
                              lines = options.access_log](const AccessRecord& record) {
     metrics.add(record);
-    if (lines) log_access(log, record);
+    if (lines) log->info("{}", access_line(record, "the model"));
   };
   if (options.http.tls)
     options.http.tls->notice = [log](const std::string& text) { log->warn("{}", text); };

@@ -9,6 +9,8 @@ import signal
 import ssl
 import threading
 import unittest
+import urllib.error
+import urllib.request
 
 import boto3
 import numpy as np
@@ -135,6 +137,16 @@ class Function(MusherTest):
         words = self.function_words(url, "--listen", f"{address}:{self.port}", *arguments)
         return self.start(self.command(words), self.port, self.log, authority)
 
+    def metrics(self):
+        """The lines of /metrics; the server was started with --metrics-listen."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=60) as page:
+            self.assertTrue(page.headers["Content-Type"].startswith("text/plain; version=0.0.4"))
+            return page.read().decode().splitlines()
+
+    def metrics_arguments(self):
+        self.metrics_port = free_port()
+        return ["--metrics-listen", f"127.0.0.1:{self.metrics_port}"]
+
     def refused(self, call, **arguments):
         with self.assertRaises(ClientError) as caught:
             call(**arguments)
@@ -157,7 +169,7 @@ class Function(MusherTest):
                     "dogs", "--keys", self.keys, "--region", REGION, "--access-log", "--address", "0.0.0.0", *tls], endpoint_port,
                    self.folder / "endpoint.log", authority)
         server = self.start_function(f"https://127.0.0.1:{endpoint_port}", "--allow-url", f"s3://{BUCKET}/data/class1",
-                                     "--retry-after", "0.05", *tls, address="0.0.0.0", authority=authority)
+                                     "--retry-after", "0.05", "--access-log", *tls, address="0.0.0.0", authority=authority)
         key = f"data/class1/{self.picture.name}"
         client = self.client("lambda", self.port, caller, authority)
 
@@ -179,6 +191,8 @@ class Function(MusherTest):
         self.assertIn(f"START RequestId: {request_id} Version: $LATEST\n", log)
         self.assertIn(f"REPORT RequestId: {request_id}\t", log)
         self.assertIn(f'access {request_id} "POST /endpoints/dogs/invocations" 200', (self.folder / "endpoint.log").read_text())
+        line = f'access {request_id} "POST /2015-03-31/functions/lab/invocations" 200'
+        self.wait_until(lambda: line in self.log.read_text(), 30, "the access log has the request")
         # S3's own URLs mean the same object.
         s3_url = f"https://s3.amazonaws.com/{BUCKET}/{key}"
         answer = client.invoke(FunctionName=FUNCTION, Payload=json.dumps({"url": s3_url}))
@@ -234,7 +248,8 @@ class Function(MusherTest):
         endpoint = HeldEndpoint()
         self.addCleanup(endpoint.close)
         caller, _ = self.make_key("caller", "lambda:*", "*")
-        server = self.start_function(endpoint.url, "--allow-url", f"file://{self.folder}/data", "--retry-after", "0.05")
+        server = self.start_function(endpoint.url, "--allow-url", f"file://{self.folder}/data", "--retry-after", "0.05",
+                                     *self.metrics_arguments())
         client = self.client("lambda", self.port, caller)
         event = json.dumps({"url": f"file://{self.picture}"})
         answers = []
@@ -255,6 +270,14 @@ class Function(MusherTest):
         self.assertEqual(client.invoke(FunctionName="lab", InvocationType="DryRun", Payload=event)["StatusCode"], 204)
         queued = client.invoke(FunctionName="lab", InvocationType="Event", Payload=event)
         self.assertEqual(queued["StatusCode"], 202)
+        for line in ("musher_function_concurrent_executions 10", "musher_function_invocations_total 0",
+                     "musher_function_throttles_total 1", "musher_function_async_events_received_total 1",
+                     "musher_function_waiting_events 1"):
+            self.assertIn(line, self.metrics())
+        self.wait_until(lambda: 'musher_function_http_responses_total{code="202"} 1' in self.metrics(), 30, "the 202 is counted")
+        with self.assertRaises(urllib.error.HTTPError) as caught:  # the port of the callers shows none
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60)
+        self.assertEqual(caught.exception.code, 403)
         with endpoint.changed:
             endpoint.statuses = [424]  # the event's first execution fails, its second does not
         endpoint.released.set()
@@ -266,6 +289,11 @@ class Function(MusherTest):
         event_id = queued["ResponseMetadata"]["RequestId"]
         self.wait_until(lambda: self.log.read_text().count(f"END RequestId: {event_id}") == 2, 30, "it has run again")
         self.assertIn(f"event {event_id} failed, execution 1 of 3", self.log.read_text())
+        self.wait_until(lambda: "musher_function_concurrent_executions 0" in self.metrics(), 30, "nothing runs")
+        for line in ("musher_function_invocations_total 12", "musher_function_errors_total 1",
+                     "musher_function_duration_seconds_count 12", "musher_function_async_event_age_seconds_count 2",
+                     "musher_function_waiting_events 0"):
+            self.assertIn(line, self.metrics())
         server.send_signal(signal.SIGTERM)
         self.assertEqual(server.wait(timeout=60), 0, self.log.read_text())
         self.assertNotIn("given up", self.log.read_text())
@@ -278,6 +306,7 @@ class Function(MusherTest):
             self.assertIn(part, self.musher(*words, code=2).stderr)
 
         good = self.function_words(url, *allowed)
+        fails("--metrics-listen must be a loopback address", *good, "--listen", "127.0.0.1:0", "--metrics-listen", "0.0.0.0:9179")
         fails("needs --tls", *good, "--listen", "0.0.0.0:7078")
         fails("without TLS", *self.function_words("http://10.0.0.1:8080", *allowed))
         fails("--allow-url", *self.function_words(url))
