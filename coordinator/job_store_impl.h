@@ -3,23 +3,11 @@
 #include <mutex>
 
 #include "coordinator/job_store.h"
-#include "coordinator/sqlite.h"
+#include "database/sqlite.h"
+#include "database/state_folder.h"
 
 /// Private to the job_store*.cpp files.
 namespace musher {
-
-/// The folder's lock file, held while this lives. Not inherited by the processes that the
-/// coordinator starts.
-class FolderLock {
- public:
-  explicit FolderLock(const std::filesystem::path& folder);
-  ~FolderLock();
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int file_ = -1;
-};
 
 class JobStore::Impl {
  public:

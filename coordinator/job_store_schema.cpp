@@ -1,13 +1,3 @@
-#include <cerrno>
-#include <cstring>
-#include <iterator>
-
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#include "common/error.h"
 #include "coordinator/job_store_impl.h"
 
 namespace musher {
@@ -211,53 +201,10 @@ CREATE INDEX jobs_status_created ON jobs (status, created, id, name, training_en
 constexpr const char* kVersions[] = {kVersion1, kVersion2, kVersion3, kVersion4,
                                      kVersion5, kVersion6, kVersion7};
 
-std::filesystem::path made(const std::filesystem::path& folder) {
-  std::error_code problem;
-  std::filesystem::create_directories(folder, problem);
-  if (problem) {
-    throw Error(ErrorCode::kPermissionDenied,
-                fmt::format("{} can't be made: {}", folder.string(), problem.message()));
-  }
-  return folder;
-}
-
-std::string holder(int file) {
-  char text[32] = {};
-  return pread(file, text, sizeof text - 1, 0) > 0 ? fmt::format(", process {}", text) : "";
-}
-
 }  // namespace
 
-FolderLock::FolderLock(const std::filesystem::path& folder) {
-  const std::string path = (made(folder) / "lock").string();
-  file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (file_ < 0) {
-    throw Error(ErrorCode::kPermissionDenied,
-                fmt::format("{} can't be opened: {}", path, std::strerror(errno)));
-  }
-  if (flock(file_, LOCK_EX | LOCK_NB) != 0) {
-    const std::string who = holder(file_);
-    close(file_);
-    throw Error(
-        ErrorCode::kFailedPrecondition,
-        fmt::format("{} belongs to another coordinator that runs{}: give each its own --state",
-                    folder.string(), who));
-  }
-  // For the message above only; the lock itself is the kernel's and ends with the process.
-  const std::string pid = std::to_string(getpid());
-  if (ftruncate(file_, 0) == 0 && pwrite(file_, pid.data(), pid.size(), 0) < 0) {
-    close(file_);
-    throw Error(ErrorCode::kResourceExhausted,
-                fmt::format("{} can't be written: {}", path, std::strerror(errno)));
-  }
-}
-
-FolderLock::~FolderLock() {
-  close(file_);
-}
-
 JobStore::Impl::Impl(const std::filesystem::path& folder)
-    : lock(folder), database(folder / "jobs.sqlite") {
+    : lock(folder, "coordinator"), database(folder / "jobs.sqlite") {
   sqlite::bring_up_to_date(database, kVersions);
 }
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/sqlite.h"
+#include "database/sqlite.h"
 #include "endpoints.pb.h"
 
 namespace musher {

@@ -8,6 +8,7 @@
 #include "coordinator/endpoints/listener.h"
 #include "coordinator/endpoints/settings.h"
 #include "coordinator/lifecycle.h"
+#include "database/state_folder.h"
 
 namespace musher {
 namespace {
@@ -16,16 +17,6 @@ using Lock = std::lock_guard<std::mutex>;
 using google::protobuf::util::TimeUtil;
 
 constexpr int kActivities = 50;
-
-std::filesystem::path made(const std::filesystem::path& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) {
-    throw Error(ErrorCode::kPermissionDenied,
-                fmt::format("{} can't be made: {}", folder.string(), error.message()));
-  }
-  return folder;
-}
 
 void check_program(const std::string& path, const char* what) {
   if (::access(path.c_str(), X_OK) == 0) return;
@@ -57,7 +48,7 @@ void describe_instances(const v1::EndpointRecord& record, v1::DescribeEndpointRe
 Endpoints::Endpoints(EndpointsOptions options, Logger logger)
     : options_(std::move(options)),
       logger_(std::move(logger)),
-      store_(made(options_.folder) / "endpoints.sqlite") {
+      store_(make_folder(options_.folder) / "endpoints.sqlite") {
   for (v1::EndpointRecord& record : store_.all()) {
     const std::string name = record.name();
     controllers_[name] =

@@ -1,4 +1,4 @@
-#include "coordinator/sqlite.h"
+#include "database/sqlite.h"
 
 #include <limits>
 #include <utility>
@@ -20,8 +20,9 @@ constexpr int kBusyMilliseconds = 5'000;
     case SQLITE_NOTADB:
       throw Error(
           ErrorCode::kDataLoss,
-          fmt::format("{} is damaged ({}): restore a copy, or move it away to start without jobs",
-                      file, reason));
+          fmt::format(
+              "{} is damaged ({}): restore a copy, or move it away to start without what is in it",
+              file, reason));
     case SQLITE_FULL:
       throw Error(ErrorCode::kResourceExhausted, fmt::format("{}: the disk is full", file));
     case SQLITE_BUSY:
@@ -142,8 +143,9 @@ Database::Database(const std::filesystem::path& file) : file_(file.string()) {
     if (const std::string problem = check.step() ? check.text() : "no answer"; problem != "ok") {
       throw Error(
           ErrorCode::kDataLoss,
-          fmt::format("{} is damaged ({}): restore a copy, or move it away to start without jobs",
-                      file_, problem));
+          fmt::format(
+              "{} is damaged ({}): restore a copy, or move it away to start without what is in it",
+              file_, problem));
     }
   } catch (...) {
     sqlite3_close_v2(database_);
