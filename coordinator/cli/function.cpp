@@ -38,6 +38,7 @@ struct Given {
   double drain = 70;
   bool access_log = false;
   std::string metrics_listen;
+  std::string state;
 };
 
 std::chrono::milliseconds milliseconds(double seconds) {
@@ -99,6 +100,9 @@ FunctionOptions function_options(const Given& given) {
   options.events.max_retries = given.max_retries;
   options.events.first_retry = milliseconds(given.retry_after);
   options.events.max_age = milliseconds(given.max_event_age);
+  if (!given.state.empty()) {
+    options.state = std::filesystem::absolute(given.state) / given.function.name;
+  }
   return options;
 }
 
@@ -131,6 +135,8 @@ int serve(const Given& given) {
         return (*invoker)(event, context, log);
       },
       logger);
+  if (given.state.empty())
+    logger->warn("events are in memory alone, and lost with it; --state DIR keeps them");
   FunctionApi api(gate, given.function, service);
   HttpServerOptions http = http_options(given, logger);
   http.access_log = [&service, logger, lines = given.access_log](const AccessRecord& record) {
@@ -185,6 +191,10 @@ int run(const Command& command, const std::vector<std::string>& words) {
               "until the first of them, twice as long until the second (60)");
   options.add("max-event-age", &given.max_event_age, "S",
               "after which an event is given up (21600)");
+  options.add("state", &given.state, "DIR",
+              "where events are kept, in DIR/NAME, until they have come to their end; without it "
+              "they are in memory alone, and those that still wait are lost when the function ends "
+              "or is killed");
   options.add("region", &given.function.region, "REGION", "of function and endpoint (us-east-1)");
   options.add("drain", &given.drain, "S", "for what is under way at SIGTERM (70)");
   options.add("metrics-listen", &given.metrics_listen, "HOST:PORT",

@@ -4,19 +4,34 @@
 
 namespace musher {
 
-bool EventQueue::add(FunctionEvent event) {
+bool EventQueue::take_place(const FunctionEvent& event) {
   const std::uint64_t size = event.payload.size();
-  if (waiting_.size() >= options_.max_events || bytes_ + size > options_.max_bytes) return false;
+  if (places_ >= options_.max_events || bytes_ + size > options_.max_bytes) return false;
+  ++places_;
   bytes_ += size;
-  const Time due = event.accepted;
-  waiting_.emplace(due, std::move(event));
   return true;
+}
+
+void EventQueue::leave_place(const FunctionEvent& event) {
+  --places_;
+  bytes_ -= event.payload.size();
+}
+
+void EventQueue::add(FunctionEvent event) {
+  const Time due = event.due;
+  waiting_.emplace(due, std::move(event));
+}
+
+void EventQueue::restore(FunctionEvent event) {
+  ++places_;
+  bytes_ += event.payload.size();
+  add(std::move(event));
 }
 
 FunctionEvent EventQueue::extract(Waiting::iterator at) {
   FunctionEvent event = std::move(at->second);
-  bytes_ -= event.payload.size();
   waiting_.erase(at);
+  leave_place(event);
   return event;
 }
 
@@ -31,8 +46,8 @@ std::optional<std::chrono::milliseconds> EventQueue::retry(FunctionEvent event, 
   if (event.executions > options_.max_retries) return std::nullopt;
   const auto wait = options_.first_retry * (1 << (event.executions - 1));
   if (too_old(event, now + wait)) return std::nullopt;
-  bytes_ += event.payload.size();
-  waiting_.emplace(now + wait, std::move(event));
+  event.due = now + wait;
+  restore(std::move(event));
   return wait;
 }
 

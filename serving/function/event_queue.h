@@ -22,12 +22,19 @@ struct EventOptions {
 
 /// An invocation of the type Event.
 struct FunctionEvent {
-  using Time = std::chrono::steady_clock::time_point;
+  /// The calendar's, since an event may outlive a process.
+  using Time = std::chrono::sys_time<std::chrono::milliseconds>;
+  static Time now() {
+    return std::chrono::time_point_cast<std::chrono::milliseconds>(
+        std::chrono::system_clock::now());
+  }
 
+  std::int64_t number = 0;  ///< by which it is known on the disk; 0: it is not there
   std::string request_id;
   std::string function_arn;  ///< as it was called
   std::string payload;
   Time accepted;
+  Time due;            ///< its next execution
   int executions = 0;  ///< that have begun
 };
 
@@ -38,8 +45,15 @@ class EventQueue {
 
   explicit EventQueue(EventOptions options) : options_(options) {}
 
-  /// False where too much waits.
-  bool add(FunctionEvent event);
+  /// Takes a place for an event that is to be added. False where too much waits.
+  bool take_place(const FunctionEvent& event);
+  /// Gives it back.
+  void leave_place(const FunctionEvent& event);
+
+  /// REQUIRES: a place taken for it.
+  void add(FunctionEvent event);
+  /// One that was accepted by the process before, whatever waits.
+  void restore(FunctionEvent event);
 
   /// The one that is due and has waited longest, with its execution counted.
   std::optional<FunctionEvent> take(Time now);
@@ -64,7 +78,8 @@ class EventQueue {
   FunctionEvent extract(Waiting::iterator at);
 
   const EventOptions options_;
-  Waiting waiting_;  ///< by when they are due
+  Waiting waiting_;         ///< by when they are due
+  std::size_t places_ = 0;  ///< taken, by those that wait and those that are to be added
   std::uint64_t bytes_ = 0;
 };
 

@@ -163,9 +163,14 @@ void FunctionApi::invoke(HttpRequest request, const CalledFunction& called,
                                 .function_arn = called.arn(),
                                 .payload = request.body.empty() ? "{}" : std::move(request.body)};
   if (*type == "Event") {
-    const bool taken = service_.try_queue(std::move(call));
-    return exchange->answer(taken ? HttpResponse{202, "", "", {}}
-                                  : throttled("ReservedFunctionInvocationRateLimitExceeded"));
+    const bool taken = service_.try_queue(std::move(call), [exchange](bool accepted) {
+      exchange->answer(accepted ? HttpResponse{202, "", "", {}}
+                                : lambda_error(500, "ServiceException",
+                                               "The event could not be stored; the function's log "
+                                               "says why."));
+    });
+    if (!taken) exchange->answer(throttled("ReservedFunctionInvocationRateLimitExceeded"));
+    return;
   }
   const bool with_log = *log_type == "Tail";
   const bool taken =

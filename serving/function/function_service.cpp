@@ -1,13 +1,14 @@
 #include "serving/function/function_service.h"
 
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
+#include "serving/function/event_journal.h"
+
 namespace musher {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 double seconds(std::chrono::milliseconds time) {
   return static_cast<double>(time.count()) / 1000;
@@ -20,8 +21,12 @@ FunctionService::FunctionService(FunctionOptions options, Function function, Log
       function_(std::move(function)),
       logger_(std::move(logger)),
       events_(options_.events),
+      journal_(options_.state.empty() ? nullptr
+                                      : std::make_unique<EventJournal>(options_.state, logger_)),
       pool_("function", options_.reserved_concurrency, options_.reserved_concurrency + 1),
-      dispatcher_("events", [this] { dispatch(); }) {}
+      dispatcher_("events", [this] { dispatch(); }) {
+  if (journal_) recover();
+}
 
 FunctionService::~FunctionService() {
   close();
@@ -35,8 +40,25 @@ void FunctionService::close() {
   changed_.notify_all();
   if (dispatcher_.joinable()) dispatcher_.join();
   pool_.close();
-  for (const FunctionEvent& event : events_.clear())
+  if (journal_) journal_->close();
+  const std::vector<FunctionEvent> left = events_.clear();
+  if (journal_) {
+    if (!left.empty()) logger_->info("{} events wait for the next start", left.size());
+    return;
+  }
+  for (const FunctionEvent& event : left)
     logger_->error("event {} is lost: the function ends before its turn", event.request_id);
+}
+
+/// Those that were too old before their turn came are given up when it has.
+void FunctionService::recover() {
+  std::vector<FunctionEvent> events = journal_->recover();
+  if (!events.empty()) logger_->info("{} events were left by the process before", events.size());
+  {
+    const std::lock_guard lock(mutex_);
+    for (FunctionEvent& event : events) events_.restore(std::move(event));
+  }
+  changed_.notify_all();
 }
 
 bool FunctionService::take_slot() {
@@ -76,22 +98,42 @@ void FunctionService::run(Call call, const Done& done) {
   done(std::move(execution));
 }
 
-bool FunctionService::try_queue(Call call) {
+bool FunctionService::try_queue(Call call, Queued queued) {
+  const auto now = FunctionEvent::now();
   FunctionEvent event = {.request_id = std::move(call.request_id),
                          .function_arn = std::move(call.function_arn),
                          .payload = std::move(call.payload),
-                         .accepted = Clock::now()};
+                         .accepted = now,
+                         .due = now};
   const bool taken = [&] {
     const std::lock_guard lock(mutex_);
-    return !closing_ && events_.add(std::move(event));
+    return !closing_ && events_.take_place(event);
   }();
   if (!taken) {
     metrics_.add_throttle();
     return false;
   }
+  if (!journal_) {
+    add_event(std::move(event), true);
+    queued(true);
+    return true;
+  }
+  journal_->accept(std::move(event),
+                   [this, queued = std::move(queued)](FunctionEvent given, bool stored) {
+                     add_event(std::move(given), stored);
+                     queued(stored);
+                   });
+  return true;
+}
+
+void FunctionService::add_event(FunctionEvent event, bool stored) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!stored) return events_.leave_place(event);
+    events_.add(std::move(event));
+  }
   metrics_.add_event();
   changed_.notify_all();
-  return true;
 }
 
 void FunctionService::add_metrics(MetricsPage& page, std::size_t connections) const {
@@ -115,14 +157,14 @@ void FunctionService::dispatch() {
       changed_.wait_for(lock, std::chrono::hours(1));
       continue;
     }
-    const auto now = Clock::now();
+    const auto now = FunctionEvent::now();
     auto event = events_.take(now);
     if (!event) {
       changed_.wait_until(lock, *next);
       continue;
     }
     if (events_.too_old(*event, now)) {
-      metrics_.add_event_drop(EventDrop::kTooOld);
+      give_up(event->number, EventDrop::kTooOld);
       logger_->error("event {} is given up: it is older than {} s", event->request_id,
                      seconds(options_.events.max_age));
       continue;
@@ -136,30 +178,41 @@ void FunctionService::dispatch() {
 void FunctionService::start_event(FunctionEvent event) {
   pool_.try_add([this, event = std::move(event)]() mutable {
     Call call{event.request_id, event.function_arn, event.payload};
-    run(std::move(call), [&](const Execution& execution) {
-      if (execution.failed) event_ended(std::move(event), execution);
-    });
+    run(std::move(call),
+        [&](const Execution& execution) { event_ended(std::move(event), execution); });
   });
 }
 
 void FunctionService::event_ended(FunctionEvent event, const Execution& execution) {
+  if (!execution.failed) {
+    if (journal_) journal_->end(event.number);
+    return;
+  }
+  const std::int64_t number = event.number;
   const std::string id = event.request_id;
   const int executions = event.executions;
   std::optional<std::chrono::milliseconds> wait;
   {
     const std::lock_guard lock(mutex_);
-    wait = events_.retry(std::move(event), Clock::now());
+    const auto now = FunctionEvent::now();
+    wait = events_.retry(std::move(event), now);
+    // Under the lock: before what becomes of that execution.
+    if (wait && journal_) journal_->retry({number, executions, now + *wait});
   }
   if (wait) {
     logger_->warn("event {} failed, execution {} of {}; the next in {} s", id, executions,
                   options_.events.max_retries + 1, seconds(*wait));
     changed_.notify_all();
-  } else {
-    const bool often = executions > options_.events.max_retries;
-    metrics_.add_event_drop(often ? EventDrop::kTriedOften : EventDrop::kTooOld);
-    logger_->error("event {} is given up after {} executions: {}", id, executions,
-                   execution.payload);
+    return;
   }
+  const bool often = executions > options_.events.max_retries;
+  give_up(number, often ? EventDrop::kTriedOften : EventDrop::kTooOld);
+  logger_->error("event {} is given up after {} executions: {}", id, executions, execution.payload);
+}
+
+void FunctionService::give_up(std::int64_t event, EventDrop why) {
+  metrics_.add_event_drop(why);
+  if (journal_) journal_->end(event);
 }
 
 }  // namespace musher

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "database/sqlite.h"
 #include "serving/access/cryptography.h"
 #include "serving/access/signer.h"
 
@@ -27,7 +28,7 @@ class FunctionApiTest : public testing::Test {
       : folder_(fs::path(testing::TempDir()) / ("function-" + std::to_string(getpid()))),
         keys_(folder_),
         gate_(keys_, {"us-east-1", "lambda"}),
-        service_({.name = "dogs", .reserved_concurrency = 2, .events = {}}, function(),
+        service_({.name = "dogs", .reserved_concurrency = 2, .events = {}, .state = {}}, function(),
                  make_silent_logger()),
         api_(gate_, {.name = "dogs"}, service_),
         everything_(key_for("lambda:*", "*")) {}
@@ -129,6 +130,26 @@ TEST_F(FunctionApiTest, QueuesAnEventAndOnlyLooksAtADryRun) {
   const HttpResponse dry = invoke(R"("hold")", {{"X-Amz-Invocation-Type", "DryRun"}});
   EXPECT_EQ(dry.status, 204);
   EXPECT_EQ(dry.body, "");
+}
+
+TEST_F(FunctionApiTest, AnEventThatCanNotBeStoredIsNotSaidToBeAccepted) {
+  const fs::path state = folder_ / "state" / "dogs";
+  FunctionService service({.name = "dogs", .reserved_concurrency = 1, .events = {}, .state = state},
+                          function(), make_silent_logger());
+  FunctionApi api(gate_, {.name = "dogs"}, service);
+  const auto answer = [&] {
+    std::promise<HttpResponse> answered;
+    api.handle(request(everything_, kPath, "1", {{"X-Amz-Invocation-Type", "Event"}}),
+               std::make_shared<Exchange>(
+                   [&](HttpResponse response) { answered.set_value(std::move(response)); }));
+    return answered.get_future().get();
+  };
+  EXPECT_EQ(answer().status, 202);
+  sqlite::Database(state / "events.sqlite").execute("DROP TABLE events");
+  const HttpResponse failed = answer();
+  EXPECT_EQ(failed.status, 500);
+  EXPECT_EQ(header(failed, "x-amzn-ErrorType"), "ServiceException");
+  EXPECT_EQ(json::parse(failed.body)["Type"], "Service");
 }
 
 TEST_F(FunctionApiTest, OneCallMoreThanAreReservedIsThrottled) {

@@ -85,7 +85,7 @@ TEST(FunctionMetrics, OfACallThatRunsAndOneThatIsThrottled) {
   const auto held = let_go.get_future().share();
   std::promise<void> answered;
   FunctionService service(
-      {.name = "dogs", .reserved_concurrency = 1, .events = {}},
+      {.name = "dogs", .reserved_concurrency = 1, .events = {}, .state = {}},
       [&](const std::string& event, const FunctionContext&, FunctionLog&) {
         held.wait();
         return event;
@@ -94,7 +94,7 @@ TEST(FunctionMetrics, OfACallThatRunsAndOneThatIsThrottled) {
   ASSERT_TRUE(
       service.try_invoke({"id", "arn", "{}"}, [&](const Execution&) { answered.set_value(); }));
   EXPECT_FALSE(service.try_invoke({"id", "arn", "{}"}, [](const Execution&) {}));
-  ASSERT_TRUE(service.try_queue({"event", "arn", "{}"}));
+  ASSERT_TRUE(service.try_queue({"event", "arn", "{}"}, [](bool) {}));
   expect_lines(
       page_of(service),
       {"musher_function_concurrent_executions 1", "musher_function_invocations_total 0",
@@ -117,7 +117,7 @@ TEST(FunctionMetrics, OfAnEventThatIsGivenUp) {
         throw FunctionError("ModelError", "never");
       },
       make_silent_logger());
-  ASSERT_TRUE(service.try_queue({"event", "arn", "{}"}));
+  ASSERT_TRUE(service.try_queue({"event", "arn", "{}"}, [](bool) {}));
   third.get_future().wait();
   service.close();
   expect_lines(page_of(service),

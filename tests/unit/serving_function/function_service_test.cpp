@@ -19,6 +19,8 @@ std::string echo(const std::string& event, const FunctionContext&, FunctionLog& 
   return event;
 }
 
+void ignored(bool) {}
+
 FunctionContext context(Deadline deadline = Deadline::after(1h)) {
   return {"id-1", "dogs", "arn:aws:lambda:us-east-1:000000000000:function:dogs", deadline};
 }
@@ -109,13 +111,13 @@ class Held {
 TEST(FunctionService, RunsAsManyAtOnceAsAreReservedAndNoMore) {
   Held held;
   std::atomic<int> answers = 0;
-  FunctionService service({.name = "dogs", .reserved_concurrency = 3, .events = {}},
+  FunctionService service({.name = "dogs", .reserved_concurrency = 3, .events = {}, .state = {}},
                           held.function(), make_silent_logger());
   const auto done = [&](const Execution&) { ++answers; };
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(service.try_invoke({"id", "arn", "{}"}, done));
   held.wait_for(3);
   EXPECT_FALSE(service.try_invoke({"id", "arn", "{}"}, done));
-  for (int i = 0; i < 4; ++i) EXPECT_TRUE(service.try_queue({"event", "arn", "{}"}));
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(service.try_queue({"event", "arn", "{}"}, ignored));
   held.release();
   held.wait_for(7);  // the events had the slots after the calls
   service.close();
@@ -124,8 +126,8 @@ TEST(FunctionService, RunsAsManyAtOnceAsAreReservedAndNoMore) {
 }
 
 TEST(FunctionService, WhoHasItsAnswerMayCallAgain) {
-  FunctionService service({.name = "dogs", .reserved_concurrency = 1, .events = {}}, echo,
-                          make_silent_logger());
+  FunctionService service({.name = "dogs", .reserved_concurrency = 1, .events = {}, .state = {}},
+                          echo, make_silent_logger());
   for (int i = 0; i < 200; ++i) {
     std::promise<void> answered;
     ASSERT_TRUE(
@@ -135,8 +137,8 @@ TEST(FunctionService, WhoHasItsAnswerMayCallAgain) {
 }
 
 TEST(FunctionService, WithNothingReservedNothingRuns) {
-  FunctionService service({.name = "dogs", .reserved_concurrency = 0, .events = {}}, echo,
-                          make_silent_logger());
+  FunctionService service({.name = "dogs", .reserved_concurrency = 0, .events = {}, .state = {}},
+                          echo, make_silent_logger());
   EXPECT_FALSE(service.try_invoke({"id", "arn", "{}"}, [](const Execution&) {}));
 }
 
@@ -158,7 +160,7 @@ TEST(FunctionService, TriesAnEventThatFailsAgainAndThenGivesItUp) {
           throw FunctionError("ModelError", "never");
         },
         logger);
-    ASSERT_TRUE(service.try_queue({"event-1", "arn", "{}"}));
+    ASSERT_TRUE(service.try_queue({"event-1", "arn", "{}"}, ignored));
     third.get_future().wait();
   }
   EXPECT_EQ(executions, 3);
@@ -170,11 +172,12 @@ TEST(FunctionService, SaysWhichEventsItLoses) {
   std::ostringstream text;
   const auto logger =
       std::make_shared<spdlog::logger>("", std::make_shared<spdlog::sinks::ostream_sink_mt>(text));
-  FunctionService service({.name = "dogs", .reserved_concurrency = 0, .events = {}}, echo, logger);
-  ASSERT_TRUE(service.try_queue({"event-9", "arn", "{}"}));
+  FunctionService service({.name = "dogs", .reserved_concurrency = 0, .events = {}, .state = {}},
+                          echo, logger);
+  ASSERT_TRUE(service.try_queue({"event-9", "arn", "{}"}, ignored));
   service.close();
   EXPECT_THAT(text.str(), HasSubstr("event event-9 is lost"));
-  EXPECT_FALSE(service.try_queue({"event-10", "arn", "{}"}));
+  EXPECT_FALSE(service.try_queue({"event-10", "arn", "{}"}, ignored));
 }
 
 }  // namespace
