@@ -3,21 +3,19 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <charconv>
 #include <cstring>
 #include <string>
-#include <utility>
 
 #include <fmt/format.h>
 
 #include "common/error.h"
+#include "common/npy_head.h"
 
 namespace musher {
 namespace {
 
 static_assert(std::endian::native == std::endian::little);
 
-constexpr std::string_view kMagic = "\x93NUMPY";
 /// Enough for the head of every array of plain numbers, which NumPy pads to a multiple of 64.
 constexpr std::uint64_t kHeadBytes = 4096;
 
@@ -42,61 +40,17 @@ double load(const std::byte* at) {
   return static_cast<double>(value);
 }
 
-/// The head of one file.
-class Head {
- public:
-  Head(std::string_view text, std::string where) : text_(text), where_(std::move(where)) {}
-
-  [[noreturn]] void refuse(const std::string& why) const {
-    throw Error(ErrorCode::kInvalidArgument, fmt::format("{}: {}", where_, why));
-  }
-
-  /// What stands behind `'key':` in the dict that the head is.
-  std::string_view entry(std::string_view key) const {
-    const std::string quoted = fmt::format("'{}':", key);
-    const std::size_t at = text_.find(quoted);
-    if (at == std::string_view::npos) refuse(fmt::format("has no '{}' in its head", key));
-    std::string_view rest = text_.substr(at + quoted.size());
-    rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
-    return rest;
-  }
-
-  NumberType type() const {
-    const std::string_view descr = entry("descr");
-    for (const Named& known : kTypes) {
-      for (const char order : {'<', '|'}) {
-        if (descr.starts_with(fmt::format("'{}{}'", order, known.npy))) return known.type;
-      }
+NumberType type_of(const NpyHead& head, const std::string& where) {
+  for (const Named& known : kTypes) {
+    for (const char order : {'<', '|'}) {
+      if (head.type == fmt::format("{}{}", order, known.npy)) return known.type;
     }
-    refuse(
-        fmt::format("has numbers of the type {}: it must be one of uint8, uint16, uint32, int32, "
-                    "int64, float32, float64, little-endian",
-                    descr.substr(0, std::min(descr.find(','), descr.size()))));
   }
-
-  std::vector<std::uint64_t> shape() const {
-    std::string_view text = entry("shape");
-    if (!text.starts_with('(')) refuse("has no tuple as its shape");
-    text = text.substr(1, text.find(')') - 1);
-    std::vector<std::uint64_t> shape;
-    while (!text.empty()) {
-      if (text.front() == ' ' || text.front() == ',') {
-        text.remove_prefix(1);
-        continue;
-      }
-      std::uint64_t length = 0;
-      const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), length);
-      if (problem != std::errc()) refuse("has a shape that is not of whole numbers");
-      shape.push_back(length);
-      text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-    }
-    return shape;
-  }
-
- private:
-  std::string_view text_;
-  std::string where_;
-};
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("{} has numbers of the type '{}': it must be one of uint8, uint16, "
+                          "uint32, int32, int64, float32, float64, little-endian",
+                          where, head.type));
+}
 
 /// Bytes that an array of the shape takes; nullopt: more than there can be.
 std::optional<std::uint64_t> bytes_of(const std::vector<std::uint64_t>& shape, std::size_t each) {
@@ -149,20 +103,14 @@ NpyHeader read_npy_header(ObjectStore& store, const ObjectInfo& object) {
   const std::string where = store.root().join(object.key).str();
   const auto bytes = store.read(object.key, 0, std::min(object.size, kHeadBytes));
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  const Head none({}, where);
-  // Magic, version (2 bytes), length of what follows (2 bytes, from version 2 on 4).
-  constexpr std::size_t kVersion = 6;
-  constexpr std::size_t kLength = 8;
-  if (text.size() < kLength + 4 || !text.starts_with(kMagic)) none.refuse("is no npy file");
-  const std::size_t length_bytes = text[kVersion] == 1 ? 2 : 4;
-  std::uint32_t length = 0;
-  std::memcpy(&length, text.data() + kLength, length_bytes);
-  const std::size_t begin = kLength + length_bytes;
-  if (length > text.size() - begin) none.refuse("has a head that is too long for an npy file");
-  const Head head(text.substr(begin, length), where);
-  if (!head.entry("fortran_order").starts_with("False"))
-    head.refuse("is written column by column (fortran_order); save numpy.ascontiguousarray(…)");
-  NpyHeader header{head.type(), head.shape(), begin + length};
+  const NpyHead head = read_npy_head(text, where);
+  if (head.column_major) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("{} is written column by column (fortran_order); save "
+                            "numpy.ascontiguousarray(…)",
+                            where));
+  }
+  NpyHeader header{type_of(head, where), head.shape, head.data_offset};
   const auto expected = bytes_of(header.shape, number_size(header.type));
   if (!expected || header.data_offset + *expected != object.size) {
     throw Error(

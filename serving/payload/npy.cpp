@@ -1,11 +1,11 @@
 #include <bit>
-#include <charconv>
 #include <cstring>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "common/error.h"
+#include "common/npy_head.h"
 #include "serving/payload/array.h"
 
 namespace musher {
@@ -16,45 +16,19 @@ static_assert(std::endian::native == std::endian::little);
 constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr std::size_t kAlignment = 64;
 
-[[noreturn]] void refuse(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, "the npy file " + message);
-}
+constexpr std::string_view kFile = "the npy file";
 
-/// What stands after `'key':` in the header, which is a Python dict as NumPy prints it.
-std::string_view entry(std::string_view header, std::string_view key) {
-  const std::string quoted = fmt::format("'{}':", key);
-  const std::size_t at = header.find(quoted);
-  if (at == header.npos) refuse(fmt::format("has no '{}' in its header", key));
-  std::string_view rest = header.substr(at + quoted.size());
-  while (rest.starts_with(' ')) rest.remove_prefix(1);
-  if (rest.empty()) refuse(fmt::format("has nothing as '{}'", key));
-  return rest;
-}
-
-std::vector<std::int64_t> parse_shape(std::string_view text) {
-  if (!text.starts_with('(')) refuse("has no tuple as its shape");
-  text = text.substr(1, text.find(')') - 1);
-  std::vector<std::int64_t> shape;
-  while (!text.empty()) {
-    if (text.front() == ' ' || text.front() == ',') {
-      text.remove_prefix(1);
-      continue;
-    }
-    std::int64_t length = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), length);
-    if (error != std::errc() || length < 1) refuse("has a shape that is not of positive numbers");
-    shape.push_back(length);
-    text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-  }
-  return shape;
+[[noreturn]] void refuse(std::string_view why) {
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("{} {}", kFile, why));
 }
 
 /// Numbers in the shape; more than `limit` is refused before it overflows.
-std::size_t count_of(const std::vector<std::int64_t>& shape, std::size_t limit) {
+std::size_t count_of(const std::vector<std::uint64_t>& shape, std::size_t limit) {
   std::size_t count = 1;
-  for (const std::int64_t length : shape) {
-    if (static_cast<std::size_t>(length) > limit / count) refuse("is shorter than its shape says");
-    count *= static_cast<std::size_t>(length);
+  for (const std::uint64_t length : shape) {
+    if (length == 0) refuse("has a shape that is not of positive numbers");
+    if (length > limit / count) refuse("is shorter than its shape says");
+    count *= length;
   }
   return count;
 }
@@ -92,27 +66,19 @@ float number_at(const char* at, std::string_view descr) {
 }  // namespace
 
 Array read_npy(std::string_view bytes) {
-  if (!bytes.starts_with(kMagic) || bytes.size() < 12) refuse("does not begin as one");
-  const int version = static_cast<unsigned char>(bytes[6]);
-  if (version < 1 || version > 3) refuse(fmt::format("is of version {}, not 1 to 3", version));
-  const std::size_t begin = version == 1 ? 10 : 12;
-  const std::size_t length = version == 1 ? load<std::uint16_t>(bytes.data() + 8, false)
-                                          : load<std::uint32_t>(bytes.data() + 8, false);
-  if (length > bytes.size() - begin) refuse("ends within its header");
-  const std::string_view header = bytes.substr(begin, length);
-  const std::string_view data = bytes.substr(begin + length);
-
-  const std::string_view descr = entry(header, "descr").substr(1, 3);
+  const NpyHead head = read_npy_head(bytes, kFile);
+  const std::string_view data = bytes.substr(head.data_offset);
+  const std::string& descr = head.type;
   const bool order_known =
-      descr.size() == 3 && std::string_view("<>|=").find(descr[0]) != descr.npos;
-  const std::string_view kind = order_known ? descr.substr(1) : "";
+      descr.size() == 3 && std::string_view("<>|=").find(descr[0]) != std::string_view::npos;
+  const std::string kind = order_known ? descr.substr(1) : "";
   const std::size_t width = kind == "f2" ? 2 : kind == "f4" ? 4 : kind == "f8" ? 8 : kind == "u1";
   if (width == 0) refuse("must hold float16, float32, float64 or uint8");
-  if (!entry(header, "fortran_order").starts_with("False")) refuse("must be in C order");
-  Array array;
-  array.shape = parse_shape(entry(header, "shape"));
-  const std::size_t count = count_of(array.shape, data.size() / width);
+  if (head.column_major) refuse("must be in C order");
+  const std::size_t count = count_of(head.shape, data.size() / width);
   if (data.size() != count * width) refuse("is not as long as its shape says");
+  Array array;
+  array.shape.assign(head.shape.begin(), head.shape.end());
   if (descr == "<f4") {  // what most send, as it lies in memory
     array.values.resize(count);
     std::memcpy(array.values.data(), data.data(), data.size());
