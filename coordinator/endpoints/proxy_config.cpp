@@ -76,8 +76,9 @@ constexpr std::string_view kSticky = R"(  stick-table type binary len 32 size 1m
 constexpr std::string_view kRequestId = "X-Amzn-RequestId";
 
 /// What HAProxy answers itself, in the form of musher-endpoint's errors. No apostrophes: in the
-/// configuration a message stands between two. HAProxy 2.6 has a page of its own for what it can't
-/// read as HTTP, and takes no other.
+/// configuration a message stands between two. What can't be read as HTTP gets a
+/// page that is compiled into HAProxy 2.6, whatever is configured
+/// (https://github.com/haproxy/haproxy/issues/3032).
 struct OwnError {
   int status;
   std::string_view type, message;
