@@ -39,14 +39,7 @@ std::int64_t now_ms() {
 }
 
 void stage(const json& request) {
-  const std::filesystem::path folder = request.at("folder").get<std::string>();
-  make_private_folder(folder);
-  for (const auto& [name, text] : request.at("files").items()) {
-    if (name.find('/') != std::string::npos) {
-      throw Error(ErrorCode::kInvalidArgument, "files: \"" + name + "\" is no file's name");
-    }
-    write_private_file(folder / name, text.get<std::string>());
-  }
+  write_private_files(request.at("folder").get<std::string>(), request.at("files"));
 }
 
 void end(const json& request) {
@@ -148,6 +141,16 @@ void write_private_file(const std::filesystem::path& path, const std::string& te
   if (!file || ::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
       ::rename(unfinished.c_str(), path.c_str()) != 0) {
     throw Error(ErrorCode::kUnavailable, path.string() + " can't be written: " + strerror(errno));
+  }
+}
+
+void write_private_files(const std::filesystem::path& folder, const json& files) {
+  make_private_folder(folder);
+  for (const auto& [name, text] : files.items()) {
+    if (name.find('/') != std::string::npos) {
+      throw Error(ErrorCode::kInvalidArgument, "files: \"" + name + "\" is no file's name");
+    }
+    write_private_file(folder / name, text.get<std::string>());
   }
 }
 

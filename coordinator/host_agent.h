@@ -42,4 +42,8 @@ void make_private_folder(const std::filesystem::path& path);
 /// The whole file at once, for the owner alone. kUnavailable where it can't be written.
 void write_private_file(const std::filesystem::path& path, const std::string& text);
 
+/// `files`, name → text, in a folder for the owner alone. Throws kInvalidArgument for what is no
+/// file's name.
+void write_private_files(const std::filesystem::path& folder, const nlohmann::json& files);
+
 }  // namespace musher

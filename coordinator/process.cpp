@@ -83,6 +83,11 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
   return result;
 }
 
+FileDescriptor open_output(const std::filesystem::path& file) {
+  if (file.empty()) return FileDescriptor(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
+  return FileDescriptor(::open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644));
+}
+
 /// Between fork and exec: nothing but system calls. Returns when something failed, with errno.
 void become(const SpawnOptions& options, char** argv, char** environment, int input, int output,
             pid_t parent) {
@@ -120,11 +125,15 @@ Process Process::spawn(const SpawnOptions& options) {
   std::vector<std::string> variables = environment_with(options.environment);
   const std::vector<char*> argv = pointers(words);
   const std::vector<char*> environment = pointers(variables);
-  const FileDescriptor input(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  const FileDescriptor output(
-      ::open(options.output.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644));
+  // For both directions: a reader that is a FIFO's writer, too, sees no end of it.
+  const FileDescriptor input(::open(options.input.c_str(), O_RDWR | O_CLOEXEC));
+  if (!input) {
+    throw Error(ErrorCode::kResourceExhausted,
+                options.input.string() + " can't be read: " + std::strerror(errno));
+  }
+  const FileDescriptor output = open_output(options.output);
   int ends[2];
-  if (!input || !output || ::pipe2(ends, O_CLOEXEC) != 0) {
+  if (!output || ::pipe2(ends, O_CLOEXEC) != 0) {
     throw Error(ErrorCode::kResourceExhausted,
                 options.output.string() + " can't be written: " + std::strerror(errno));
   }

@@ -37,7 +37,10 @@ struct ProcessIdentity {
 struct SpawnOptions {
   std::vector<std::string> argv;                   ///< argv[0] is the program's path
   std::map<std::string, std::string> environment;  ///< added to this process's own
-  std::filesystem::path output;                    ///< stdout and stderr are appended to it
+  /// Its stdin. A FIFO has no end for it, whoever else opens and closes it.
+  std::filesystem::path input = "/dev/null";
+  /// stdout and stderr are appended to it; empty: both are this process's stdout.
+  std::filesystem::path output = {};
   /// SIGINT to the child when the thread that spawned it ends, however it ends. Otherwise it gets
   /// a session of its own, and outlives this process.
   bool die_with_parent = false;

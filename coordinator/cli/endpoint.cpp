@@ -163,10 +163,12 @@ int status(Connection& client, const Given& given) {
                            settings.min_capacity(), settings.max_capacity(), settings.target(),
                            settings.period_seconds());
   for (const auto& instance : endpoint.instances()) {
-    std::cout << fmt::format("  {:<9}  {:<9}  revision {}  process {}  since {}\n",
-                             instance.instance_id(),
-                             v1::EndpointInstance::State_Name(instance.state()),
-                             instance.revision(), instance.pid(), time_text(instance.since()));
+    const std::string process =
+        instance.pid() == 0 ? "" : fmt::format("  process {}", instance.pid());
+    std::cout << fmt::format(
+        "  {:<9}  {:<9}  revision {}  on {}{}  since {}\n", instance.instance_id(),
+        v1::EndpointInstance::State_Name(instance.state()), instance.revision(), instance.host(),
+        process, time_text(instance.since()));
   }
   const auto activities = activities_of(client, given.name, kActivitiesOfStatus);
   if (activities.activities_size() > 0) std::cout << "\n";

@@ -17,6 +17,7 @@
 #include "coordinator/cli/daemon_options.h"
 #include "coordinator/host_agent.h"
 #include "coordinator/host_check.h"
+#include "coordinator/host_instance.h"
 #include "coordinator/host_probe.h"
 #include "coordinator/server.h"
 
@@ -37,6 +38,11 @@ std::int64_t now_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
 }
 
+std::string ssh_connection() {
+  const char* connection = std::getenv("SSH_CONNECTION");
+  return connection == nullptr ? "" : connection;
+}
+
 /// What the coordinator starts here over ssh.
 int agent() {
   const std::string text((std::istreambuf_iterator<char>(std::cin)),
@@ -45,8 +51,7 @@ int agent() {
   if (request.is_discarded()) {
     throw Error(ErrorCode::kInvalidArgument, "the request on stdin is no JSON");
   }
-  const char* connection = std::getenv("SSH_CONNECTION");
-  std::cout << serve_host_request(request, connection == nullptr ? "" : connection).dump() << "\n";
+  std::cout << serve_host_request(request, ssh_connection()).dump() << "\n";
   return kOk;
 }
 
@@ -196,6 +201,7 @@ int run(const Command& command, const std::vector<std::string>& words) {
               "the worker program (musher-trainer beside musher)");
   if (!options.parse(words)) return kOk;
   if (what == "agent") return agent();
+  if (what == "instance") return accompany_instance(ssh_connection());
   if (what == "check") return check(check_options, access, programs);
   throw Error(ErrorCode::kInvalidArgument,
               "\"" + what + "\" is not known; see musher hosts --help");
@@ -209,7 +215,8 @@ const Command kHosts = {
     "their "
     "driver, memory, disk, clock, EFA, and that they reach each other. The exit code is 1 where "
     "one is "
-    "not fit. (`musher hosts agent` is what this and the coordinator start on them, over ssh.)",
+    "not fit. (`musher hosts agent` and `musher hosts instance` are what this and the coordinator "
+    "start on them, over ssh.)",
     run};
 
 }  // namespace musher::cli

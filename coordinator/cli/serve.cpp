@@ -62,6 +62,11 @@ EndpointsOptions endpoints_of(const CoordinatorOptions& settings, const std::str
   options.cores = settings.cores;
   if (!tls.empty()) options.tls = fs::absolute(tls) / "server";
   options.host = host.empty() ? this_machine() : host;
+  options.hostfile = settings.hostfile;
+  options.access = settings.access;
+  options.scratch = settings.scratch.parent_path();
+  const std::string& store = settings.storage.s3_endpoint;
+  if (!store.empty()) options.access.environment["AWS_ENDPOINT_URL"] = store;
   return options;
 }
 

@@ -9,9 +9,9 @@
 #include "common/error.h"
 #include "coordinator/endpoints/instance_process.h"
 #include "coordinator/endpoints/listener.h"
-#include "coordinator/endpoints/ping.h"
 #include "coordinator/endpoints/settings.h"
 #include "coordinator/lifecycle.h"
+#include "rpc/tls.h"
 
 namespace musher {
 namespace {
@@ -35,6 +35,11 @@ Instance* find(v1::EndpointRecord& record, int number) {
   return nullptr;
 }
 
+ProxyTarget target_of(const Instance& instance) {
+  if (instance.address().empty()) return {.port = instance.port()};
+  return {instance.address(), instance.port(), true};
+}
+
 bool serves(const v1::EndpointRecord& record) {
   return record.status() != v1::EndpointStatus::Deleting &&
          record.status() != v1::EndpointStatus::Failed;
@@ -43,9 +48,11 @@ bool serves(const v1::EndpointRecord& record) {
 }  // namespace
 
 EndpointController::EndpointController(const EndpointsOptions& options, EndpointStore& store,
-                                       Logger logger, v1::EndpointRecord record)
+                                       EndpointHosts& hosts, Logger logger,
+                                       v1::EndpointRecord record)
     : options_(options),
       store_(store),
+      hosts_(hosts),
       logger_(std::move(logger)),
       name_(record.name()),
       folder_(options.folder / record.name()),
@@ -68,6 +75,7 @@ void EndpointController::update(const v1::EndpointSettings& given) {
   v1::EndpointRecord record = this->record();
   const v1::EndpointSettings settings = updated(record.settings(), given);
   check(name_, settings);
+  check_places(settings, hosts_.hosts());
   if (settings.keys().empty() != record.settings().keys().empty()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "Keys: an endpoint can't go from signed requests to others or back; make another");
@@ -119,13 +127,17 @@ void EndpointController::tick() {
   if (!std::exchange(adopted_, true)) adopt(record);
   watch_proxy(record);
   renew_certificate(record);
+  renew_files(record);
   const auto stats = proxy_stats();
   const Sights sights = look(record, stats);
   scale(record, stats);
-  const EndpointPlan plan = advance(record, sights, now_ms());
+  const std::int64_t now = now_ms();
+  const EndpointPlan plan = advance(record, sights, now, {}, hosts_.places_for(name_, now));
   if (plan.changed) save(record);
+  hosts_.note(record);
   for (const v1::ScalingActivity& activity : plan.activities) tell(activity);
   carry_out(record, plan);
+  clean_hosts(record);
   if (stats && serves(record)) sync_proxy(record, *stats);
   if (!serves(record)) end_proxy(record);
   const bool unpublished = this->record().SerializeAsString() != record.SerializeAsString();
@@ -141,7 +153,7 @@ std::filesystem::path EndpointController::log_of(int instance) const {
 
 /// Takes up what an earlier coordinator left.
 void EndpointController::adopt(v1::EndpointRecord& record) {
-  if (record.has_proxy()) proxy_.adopt(from_proto(record.proxy()));
+  const bool proxy = record.has_proxy() && proxy_.adopt(from_proto(record.proxy()));
   for (const Instance& instance : record.instances()) {
     if (instance.has_process()) {
       auto process = Process::find(from_proto(instance.process()));
@@ -150,6 +162,9 @@ void EndpointController::adopt(v1::EndpointRecord& record) {
       for (const Process& left : writers_of(log_of(instance.number()))) left.signal(SIGKILL);
     }
   }
+  // Of before there were other hosts: it can't be told later what it needs for them.
+  if (proxy && serves(record) && uses_hosts(record) && !proxy_.has(proxy_options(record)))
+    proxy_.kill();
 }
 
 void EndpointController::watch_proxy(v1::EndpointRecord& record) {
@@ -167,7 +182,10 @@ void EndpointController::watch_proxy(v1::EndpointRecord& record) {
   }
   proxy_started_ms_ = now;
   counted_.reset();
-  *record.mutable_proxy() = to_proto(proxy_.start(proxy_options(record)));
+  const ProxyOptions options = proxy_options(record);
+  certificate_ms_ = now;
+  certificate_ = options.certificate;
+  *record.mutable_proxy() = to_proto(proxy_.start(options));
   save(record);
 }
 
@@ -178,8 +196,11 @@ ProxyOptions EndpointController::proxy_options(const v1::EndpointRecord& record)
   options.is_signed = !record.settings().keys().empty();
   if (has_tls(record)) {
     check_listener(record.address(), record.settings().keys(), options_.tls);
-    certificate_ms_ = now_ms();
-    options.certificate = certificate_ = tls_identity(options_.tls);
+    options.certificate = tls_identity(options_.tls);
+  }
+  if (uses_hosts(record)) {
+    options.authority = read_text_file(options_.tls / "ca.pem");
+    options.token = token();
   }
   return options;
 }
@@ -209,30 +230,34 @@ Sights EndpointController::look(v1::EndpointRecord& record,
                                 const std::optional<ProxyStats>& stats) {
   Sights sights;
   for (Instance& instance : *record.mutable_instances())
-    sights[instance.number()] = look_at(instance, stats);
+    sights[instance.number()] = look_at(record, instance, stats);
   return sights;
 }
 
-InstanceSight EndpointController::look_at(Instance& instance,
+InstanceSight EndpointController::look_at(v1::EndpointRecord& record, Instance& instance,
                                           const std::optional<ProxyStats>& stats) {
   InstanceSight sight;
   const int number = instance.number();
   const auto process = processes_.find(number);
   if (process == processes_.end() || has_ended(process->second)) {
-    if (process != processes_.end()) {
+    const bool watched = process != processes_.end();
+    if (watched) {
       process->second.reap();
       processes_.erase(process);
     }
     sight.alive = false;
-    const auto found = not_started_.find(number);
-    sight.end = found != not_started_.end() ? found->second : last_words(tail_of(log_of(number)));
-    not_started_.erase(number);
+    see_end(record, instance, watched, sight);
     return sight;
   }
   if (instance.state() == Instance::Starting) {
-    if (instance.port() == 0)
-      instance.set_port(listening_port(head_of(log_of(number))).value_or(0));
-    sight.ready = instance.port() != 0 && answers_ping(instance.port(), kPingTime);
+    if (instance.port() == 0) {
+      const auto at = listening_at(head_of(log_of(number))).value_or(ListeningAt());
+      instance.set_port(at.port);
+      if (is_elsewhere(instance)) instance.set_address(at.address);
+    }
+    PingAccess access;
+    if (is_elsewhere(instance)) access = {options_.tls / "ca.pem", token()};
+    sight.ready = instance.port() != 0 && answers_ping(target_of(instance), access, kPingTime);
   }
   if (!stats) return sight;
   const auto server = stats->servers.find(instance_name(number));
@@ -254,26 +279,32 @@ void EndpointController::carry_out(v1::EndpointRecord& record, const EndpointPla
       continue;
     }
     const auto process = processes_.find(step.number);
-    if (process == processes_.end()) continue;
-    process->second.signal(step.kind == InstanceStep::Kind::kKill ? SIGKILL : SIGTERM);
+    const Instance* instance = find(record, step.number);
+    if (process == processes_.end() || instance == nullptr) continue;
+    end_instance(*instance, process->second, step.kind == InstanceStep::Kind::kKill);
   }
+}
+
+Process EndpointController::start_here(const Instance& instance,
+                                       const v1::EndpointSettings& settings) {
+  SpawnOptions spawn;
+  spawn.argv = instance_argv(options_.server, name_, settings, options_.cores);
+  spawn.output = log_of(instance.number());
+  return Process::spawn(spawn);
 }
 
 void EndpointController::spawn(v1::EndpointRecord& record, int number) {
   Instance* instance = find(record, number);
   if (instance == nullptr) return;
-  const bool next = instance->revision() == next_revision(record);
-  SpawnOptions spawn;
-  spawn.argv = instance_argv(options_.server, name_, next ? record.next() : record.settings(),
-                             options_.cores);
-  spawn.output = log_of(number);
+  const v1::EndpointSettings& settings = settings_of(record, *instance);
   try {
-    Process process = Process::spawn(spawn);
+    Process process = is_elsewhere(*instance) ? start_elsewhere(*instance, settings)
+                                              : start_here(*instance, settings);
     *instance->mutable_process() = to_proto(process.identity());
     processes_.emplace(number, std::move(process));
-    logger_->info("endpoint {}: {} of revision {} starts, process {}", name_, instance_name(number),
-                  instance->revision(), instance->process().pid());
-  } catch (const Error& error) {
+    logger_->info("endpoint {}: {} of revision {} starts, process {}", name_,
+                  instance_place(*instance), instance->revision(), instance->process().pid());
+  } catch (const std::exception& error) {
     not_started_[number] = error.what();  // seen as one that ended
   }
   save(record);
@@ -292,7 +323,7 @@ void EndpointController::sync_proxy(const v1::EndpointRecord& record, const Prox
   for (const Instance& instance : record.instances()) {
     const std::string name = instance_name(instance.number());
     if (instance.state() == Instance::InService && !stats.servers.contains(name))
-      proxy_.add(name, instance.port());
+      proxy_.add(name, target_of(instance));
   }
   for (const auto& [name, server] : stats.servers) {
     const Instance* instance = nullptr;
@@ -318,9 +349,13 @@ void EndpointController::end_proxy(const v1::EndpointRecord& record) {
     }
     return;
   }
-  if (record.status() != v1::EndpointStatus::Deleting || !record.instances().empty()) return;
+  if (record.status() != v1::EndpointStatus::Deleting || !record.instances().empty() ||
+      !record.leftovers().empty()) {
+    return;
+  }
   std::filesystem::remove_all(folder_);  // before the name is free for another
   store_.remove(name_);
+  hosts_.forget(name_);
   logger_->info("endpoint {}: deleted", name_);
   const Lock lock(mutex_);
   over_ = true;

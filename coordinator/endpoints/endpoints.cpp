@@ -9,6 +9,7 @@
 #include "coordinator/endpoints/settings.h"
 #include "coordinator/lifecycle.h"
 #include "database/state_folder.h"
+#include "launch/mpirun.h"
 
 namespace musher {
 namespace {
@@ -31,14 +32,21 @@ void describe_variant(const v1::EndpointRecord& record, v1::ProductionVariantSum
   variant.set_desired_instance_count(record.desired());
 }
 
+std::string url_of(const v1::EndpointInstance& instance) {
+  if (instance.port() == 0) return "";
+  return is_elsewhere(instance) ? fmt::format("https://{}:{}", instance.address(), instance.port())
+                                : fmt::format("http://{}:{}", kLoopbackAddress, instance.port());
+}
+
 void describe_instances(const v1::EndpointRecord& record, v1::DescribeEndpointResponse& response) {
   for (const v1::EndpointInstance& instance : record.instances()) {
     v1::EndpointInstanceSummary& summary = *response.add_instances();
     summary.set_instance_id(instance_name(instance.number()));
     summary.set_state(instance.state());
     summary.set_revision(instance.revision());
-    summary.set_pid(instance.process().pid());
-    if (instance.port() != 0) summary.set_url(fmt::format("http://127.0.0.1:{}", instance.port()));
+    if (!is_elsewhere(instance)) summary.set_pid(instance.process().pid());
+    summary.set_host(instance.host().empty() ? this_machine() : instance.host());
+    summary.set_url(url_of(instance));
     *summary.mutable_since() = TimeUtil::MillisecondsToTimestamp(instance.since_ms());
   }
 }
@@ -48,11 +56,12 @@ void describe_instances(const v1::EndpointRecord& record, v1::DescribeEndpointRe
 Endpoints::Endpoints(EndpointsOptions options, Logger logger)
     : options_(std::move(options)),
       logger_(std::move(logger)),
-      store_(make_folder(options_.folder) / "endpoints.sqlite") {
+      store_(make_folder(options_.folder) / "endpoints.sqlite"),
+      hosts_(options_.hostfile, !options_.tls.empty(), logger_) {
   for (v1::EndpointRecord& record : store_.all()) {
     const std::string name = record.name();
     controllers_[name] =
-        std::make_shared<EndpointController>(options_, store_, logger_, std::move(record));
+        std::make_shared<EndpointController>(options_, store_, hosts_, logger_, std::move(record));
   }
 }
 
@@ -76,6 +85,7 @@ std::string Endpoints::create(const v1::CreateEndpointRequest& request) {
   record.set_name(request.endpoint_name());
   *record.mutable_settings() = with_defaults(request.settings());
   check(record.name(), record.settings());
+  check_places(record.settings(), hosts_.hosts());
   const std::string address = request.address().empty() ? kLoopbackAddress : request.address();
   check_listener(address, record.settings().keys(), options_.tls);
   record.set_address(address);
@@ -92,7 +102,7 @@ std::string Endpoints::create(const v1::CreateEndpointRequest& request) {
   record.set_port(free_port(address, request.port()));
   store_.create(record);
   controllers_[record.name()] =
-      std::make_shared<EndpointController>(options_, store_, logger_, record);
+      std::make_shared<EndpointController>(options_, store_, hosts_, logger_, record);
   return endpoint_arn(record.name(), record.settings().region());
 }
 
@@ -108,8 +118,10 @@ v1::DescribeEndpointResponse Endpoints::describe(const std::string& name) {
   response.set_endpoint_name(record.name());
   response.set_endpoint_arn(endpoint_arn(record.name(), record.settings().region()));
   response.set_endpoint_status(record.status());
-  response.set_failure_reason(record.trouble().empty() ? record.failure_reason()
-                                                       : record.trouble());
+  for (const std::string& reason :
+       {record.failure_reason(), record.no_room(), record.trouble()}) {  // the last is the newest
+    if (!reason.empty()) response.set_failure_reason(reason);
+  }
   *response.mutable_creation_time() = TimeUtil::MillisecondsToTimestamp(record.created_ms());
   *response.mutable_last_modified_time() = TimeUtil::MillisecondsToTimestamp(record.modified_ms());
   describe_variant(record, *response.add_production_variants());

@@ -36,6 +36,7 @@ class Endpoints {
   const EndpointsOptions options_;
   const Logger logger_;
   EndpointStore store_;
+  EndpointHosts hosts_;
   std::mutex mutex_;
   std::map<std::string, ControllerPtr> controllers_;
 };

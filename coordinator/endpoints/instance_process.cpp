@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 #include <poll.h>
 
+#include "coordinator/host_instance.h"
+
 namespace musher {
 
 namespace {
@@ -22,54 +24,88 @@ bool has_option(const v1::EndpointSettings& settings, std::string_view key) {
   });
 }
 
-/// `2026-11-23T12:34:56.789Z info message` without its time.
-std::string_view without_time(std::string_view line) {
+/// `2026-11-23T12:34:56.789Z info message`, as Musher's programs log.
+bool has_time(std::string_view line) {
   const std::size_t space = line.find(' ');
-  const bool time = space != line.npos && space > 20 && line[4] == '-' && line[space - 1] == 'Z';
-  return time ? line.substr(space + 1) : line;
+  return space != line.npos && space > 20 && line[4] == '-' && line[space - 1] == 'Z';
+}
+
+std::string_view without_time(std::string_view line) {
+  return has_time(line) ? line.substr(line.find(' ') + 1) : line;
+}
+
+/// The last line of `log`, which is then without it. Absent: there is no line that says something.
+std::optional<std::string_view> take_last_line(std::string_view& log) {
+  const std::size_t end = log.find_last_not_of("\r\n ");
+  if (end == log.npos) return std::nullopt;
+  const std::size_t newline = log.rfind('\n', end);
+  const std::size_t begin = newline == log.npos ? 0 : newline + 1;
+  const std::string_view line = log.substr(begin, end + 1 - begin);
+  log = log.substr(0, begin);
+  return line;
 }
 
 }  // namespace
 
+bool has_threads(const v1::EndpointSettings& settings) {
+  return has_option(settings, "threads");
+}
+
 std::vector<std::string> instance_argv(const std::string& program, const std::string& endpoint_name,
                                        const v1::EndpointSettings& settings, int cores) {
-  std::vector<std::string> argv = {program, "--model", settings.model(), "--port", "0"};
-  if (!has_option(settings, "threads"))
+  auto argv = host_instance_argv(program, endpoint_name, settings);
+  if (!has_threads(settings))
     argv.push_back(fmt::format("--threads={}", std::max(1, cores / settings.max_capacity())));
-  for (const std::string& option : settings.server_options()) argv.push_back("--" + option);
-  if (!settings.keys().empty()) {
-    for (const std::string& word : {std::string("--endpoint"), endpoint_name, std::string("--keys"),
-                                    settings.keys(), std::string("--region"), settings.region()})
-      argv.push_back(word);
-  }
+  if (!settings.keys().empty()) argv.insert(argv.end(), {"--keys", settings.keys()});
   return argv;
 }
 
-std::optional<int> listening_port(std::string_view log) {
+std::vector<std::string> host_instance_argv(const std::string& program,
+                                            const std::string& endpoint_name,
+                                            const v1::EndpointSettings& settings) {
+  std::vector<std::string> argv = {program, "--model", settings.model(), "--port", "0"};
+  for (const std::string& option : settings.server_options()) argv.push_back("--" + option);
+  if (!settings.keys().empty())
+    argv.insert(argv.end(), {"--endpoint", endpoint_name, "--region", settings.region()});
+  return argv;
+}
+
+std::optional<ListeningAt> listening_at(std::string_view log) {
   for (std::size_t at = log.find(kListening); at != log.npos; at = log.find(kListening, at + 1)) {
-    const std::size_t end = log.find('\n', at);
+    const std::size_t begin = at + kListening.size();
+    const std::size_t end = log.find('\n', begin);
     if (end == log.npos) return std::nullopt;  // it is still being written
-    const std::string_view line = log.substr(at, end - at);
+    const std::string_view line = log.substr(begin, end - begin);
     const std::size_t colon = line.rfind(':');
+    if (colon == line.npos) continue;
+    const char* last = line.data() + line.size();
     int port = 0;
-    const auto [rest, error] = std::from_chars(line.data() + (colon == line.npos ? 0 : colon + 1),
-                                               line.data() + line.size(), port);
-    if (error == std::errc() && rest == line.data() + line.size() && port > 0) return port;
+    const auto [rest, error] = std::from_chars(line.data() + colon + 1, last, port);
+    if (error == std::errc() && rest == last && port > 0)
+      return ListeningAt{std::string(line.substr(0, colon)), port};
   }
   return std::nullopt;
 }
 
 std::string last_words(std::string_view log) {
-  while (!log.empty()) {
-    const std::size_t end = log.find_last_not_of("\r\n ");
-    if (end == log.npos) return "";
-    log = log.substr(0, end + 1);
-    const std::size_t newline = log.rfind('\n');
-    const std::string_view line = without_time(newline == log.npos ? log : log.substr(newline + 1));
-    if (!line.empty()) return std::string(line.substr(0, kLongestWords));
-    log = log.substr(0, newline == log.npos ? 0 : newline);
+  while (const auto line = take_last_line(log)) {
+    const std::string_view words = without_time(*line);
+    if (!words.empty()) return std::string(words.substr(0, kLongestWords));
   }
   return "";
+}
+
+HostEnd end_on_host(std::string_view log) {
+  const auto line = take_last_line(log);
+  if (line && line->starts_with(kInstanceOver)) {
+    const std::string how(line->substr(kInstanceOver.size()));
+    const std::string words = last_words(log);
+    return {true, words.empty() ? how : fmt::format("{}: {}", how, words)};
+  }
+  // What the instance itself said last is not the reason; what ssh said is.
+  const bool of_ssh = line && !has_time(*line);
+  return {false, "the connection to the host ended" +
+                     (of_ssh ? fmt::format(": {}", line->substr(0, kLongestWords)) : "")};
 }
 
 std::string head_of(const fs::path& file, std::size_t bytes) {

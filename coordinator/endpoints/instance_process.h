@@ -16,8 +16,32 @@ namespace musher {
 std::vector<std::string> instance_argv(const std::string& program, const std::string& endpoint_name,
                                        const v1::EndpointSettings& settings, int cores);
 
-/// What musher-endpoint's log says of its port; absent: nothing yet.
-std::optional<int> listening_port(std::string_view log);
+/// The same for another host: without what that adds, see coordinator/host_instance.h.
+std::vector<std::string> host_instance_argv(const std::string& program,
+                                            const std::string& endpoint_name,
+                                            const v1::EndpointSettings& settings);
+
+/// Whether a person chose how many threads an instance has.
+bool has_threads(const v1::EndpointSettings& settings);
+
+/// An IPv4 address and a port.
+struct ListeningAt {
+  std::string address;
+  int port = 0;
+  bool operator==(const ListeningAt&) const = default;
+};
+
+/// What musher-endpoint's log says of where it listens; absent: nothing yet.
+std::optional<ListeningAt> listening_at(std::string_view log);
+
+/// How an instance on another host ended.
+struct HostEnd {
+  bool said = false;  ///< by the host itself, and nothing of it is left there
+  std::string words;  ///< for people
+};
+
+/// From the end of its log. Where the host said nothing the connection was lost.
+HostEnd end_on_host(std::string_view log);
 
 /// The last line of a log that says something, without its time; at most 500 characters.
 std::string last_words(std::string_view log);

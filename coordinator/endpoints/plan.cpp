@@ -18,8 +18,8 @@ using Kind = InstanceStep::Kind;
 class Advance {
  public:
   Advance(v1::EndpointRecord& record, const Sights& sights, std::int64_t now,
-          const EndpointLimits& limits)
-      : record_(record), sights_(sights), now_(now), limits_(limits) {}
+          const EndpointLimits& limits, const Places& places)
+      : record_(record), sights_(sights), now_(now), limits_(limits), places_(places) {}
 
   EndpointPlan run() {
     forget_ended();
@@ -34,6 +34,7 @@ class Advance {
       settle();
     }
     end_draining();
+    note_room();
     return std::move(plan_);
   }
 
@@ -70,7 +71,7 @@ class Advance {
       if (seen.alive) continue;
       instances.DeleteSubrange(i, 1);
       plan_.changed = true;
-      const std::string what = fmt::format("{} ended{}", instance_name(instance.number()),
+      const std::string what = fmt::format("{} ended{}", instance_place(instance),
                                            seen.end.empty() ? std::string() : ": " + seen.end);
       if (instance.state() == Instance::Starting) {
         start_failed(instance.revision(), what + "; it had not yet answered /ping");
@@ -92,18 +93,15 @@ class Advance {
         record_.set_failures(0);
         record_.clear_trouble();
       } else if (now_ - instance.since_ms() >
-                 static_cast<std::int64_t>(settings_of(instance).startup_seconds() * 1000)) {
+                 static_cast<std::int64_t>(settings_of(record_, instance).startup_seconds() *
+                                           1000)) {
         stop(instance, Kind::kKill);
         start_failed(
             instance.revision(),
-            fmt::format("{} did not answer /ping with 200 within {:g} s",
-                        instance_name(instance.number()), settings_of(instance).startup_seconds()));
+            fmt::format("{} did not answer /ping with 200 within {:g} s", instance_place(instance),
+                        settings_of(record_, instance).startup_seconds()));
       }
     }
-  }
-
-  const v1::EndpointSettings& settings_of(const Instance& instance) const {
-    return instance.revision() == next_revision(record_) ? record_.next() : record_.settings();
   }
 
   void look_at_serving() {
@@ -111,7 +109,7 @@ class Advance {
       if (instance.state() != Instance::InService || !sight(instance).unhealthy) continue;
       stop(instance, Kind::kKill);
       tell(fmt::format("Starting an instance in place of {}.", instance_name(instance.number())),
-           instance_name(instance.number()) + " has stopped answering /ping", "Successful");
+           instance_place(instance) + " has stopped answering /ping", "Successful");
     }
   }
 
@@ -172,11 +170,29 @@ class Advance {
   }
 
   void fit(int revision) {
-    int live = count(record_, revision, Instance::Starting) +
-               count(record_, revision, Instance::Ready) +
-               count(record_, revision, Instance::InService);
-    for (; live < record_.desired() && now_ >= record_.not_before_ms(); ++live) start(revision);
+    int live = 0;
+    int answering = 0;
+    for (const Instance& instance : record_.instances()) {
+      if (instance.revision() != revision || is_misplaced(places_, instance)) continue;
+      const bool answers =
+          instance.state() == Instance::Ready || instance.state() == Instance::InService;
+      answering += answers ? 1 : 0;
+      live += answers || instance.state() == Instance::Starting ? 1 : 0;
+    }
+    while (live < record_.desired() && now_ >= record_.not_before_ms() && start(revision)) ++live;
     for (; live > record_.desired(); --live) retire(*surplus(revision));
+    if (answering >= record_.desired()) retire_misplaced(revision);
+  }
+
+  void retire_misplaced(int revision) {
+    for (Instance& instance : *record_.mutable_instances()) {
+      if (instance.revision() != revision || !is_misplaced(places_, instance)) continue;
+      if (instance.state() == Instance::InService) {
+        tell(fmt::format("Ending {}.", instance_name(instance.number())),
+             instance_place(instance) + " is on no host of the hostfile", "Successful");
+      }
+      retire(instance);
+    }
   }
 
   /// One that does not answer yet, else the youngest.
@@ -184,7 +200,7 @@ class Advance {
     Instance* chosen = nullptr;
     for (Instance& instance : *record_.mutable_instances()) {
       const bool starts = instance.state() == Instance::Starting;
-      if (instance.revision() != revision) continue;
+      if (instance.revision() != revision || is_misplaced(places_, instance)) continue;
       if (!starts && instance.state() != Instance::Ready && instance.state() != Instance::InService)
         continue;
       if (chosen == nullptr || starts || chosen->state() != Instance::Starting) chosen = &instance;
@@ -192,13 +208,31 @@ class Advance {
     return chosen;
   }
 
-  void start(int revision) {
+  /// False: there is no room.
+  bool start(int revision) {
+    std::string host;
+    if (!places_.hosts.empty()) {
+      auto chosen = choose_host(places_, record_, revision);
+      if (!chosen) {
+        no_room_ = why_no_room(places_, record_, revision);
+        return false;
+      }
+      host = std::move(*chosen);
+    }
     Instance& instance = *record_.add_instances();
     instance.set_number(record_.last_instance() + 1);
     instance.set_revision(revision);
+    instance.set_host(host);
     record_.set_last_instance(instance.number());
     enter(instance, Instance::Starting);
     plan_.steps.push_back({Kind::kStart, instance.number()});
+    return true;
+  }
+
+  void note_room() {
+    if (record_.no_room() == no_room_) return;
+    record_.set_no_room(no_room_);
+    plan_.changed = true;
   }
 
   void settle() {
@@ -233,14 +267,16 @@ class Advance {
   const Sights& sights_;
   const std::int64_t now_;
   const EndpointLimits& limits_;
+  const Places& places_;
   EndpointPlan plan_;
+  std::string no_room_;
 };
 
 }  // namespace
 
 EndpointPlan advance(v1::EndpointRecord& record, const Sights& sights, std::int64_t now_ms,
-                     const EndpointLimits& limits) {
-  return Advance(record, sights, now_ms, limits).run();
+                     const EndpointLimits& limits, const Places& places) {
+  return Advance(record, sights, now_ms, limits, places).run();
 }
 
 void begin_update(v1::EndpointRecord& record, const v1::EndpointSettings& settings,
@@ -288,8 +324,18 @@ int next_revision(const v1::EndpointRecord& record) {
   return record.has_next() ? record.last_revision() : 0;
 }
 
+const v1::EndpointSettings& settings_of(const v1::EndpointRecord& record,
+                                        const v1::EndpointInstance& instance) {
+  return instance.revision() == next_revision(record) ? record.next() : record.settings();
+}
+
 std::string instance_name(int number) {
   return fmt::format("i-{}", number);
+}
+
+std::string instance_place(const v1::EndpointInstance& instance) {
+  const std::string name = instance_name(instance.number());
+  return instance.host().empty() ? name : fmt::format("{} on {}", name, instance.host());
 }
 
 }  // namespace musher

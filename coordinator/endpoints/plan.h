@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/endpoints/places.h"
 #include "endpoints.pb.h"
 
 /// What an endpoint does next, decided by pure functions over its record: no processes, no clock.
@@ -49,8 +50,10 @@ struct EndpointLimits {
 /// Takes `record` to its next state: instances that ended are forgotten and replaced, those that
 /// answer come into service, surplus ones are drained. An update's instances are started beside the
 /// old and take over together; the first that does not answer ends the update, and the old go on.
+/// Each gets a host of `places`, where there are any; one that is on none of them is replaced, and
+/// drained when enough others serve.
 EndpointPlan advance(v1::EndpointRecord& record, const Sights& sights, std::int64_t now_ms,
-                     const EndpointLimits& limits = {});
+                     const EndpointLimits& limits = {}, const Places& places = {});
 
 /// A person's wish; `advance` does the rest. kFailedPrecondition in another state.
 void begin_update(v1::EndpointRecord& record, const v1::EndpointSettings& settings,
@@ -63,6 +66,10 @@ void fail(v1::EndpointRecord& record, const std::string& reason, std::int64_t no
 int count(const v1::EndpointRecord& record, int revision, v1::EndpointInstance::State state);
 /// The revision of an update under way; 0: there is none.
 int next_revision(const v1::EndpointRecord& record);
-std::string instance_name(int number);  ///< i-3
+/// What an instance was started with.
+const v1::EndpointSettings& settings_of(const v1::EndpointRecord& record,
+                                        const v1::EndpointInstance& instance);
+std::string instance_name(int number);                             ///< i-3
+std::string instance_place(const v1::EndpointInstance& instance);  ///< i-3, or i-3 on h1
 
 }  // namespace musher

@@ -84,6 +84,7 @@ ProcessIdentity Proxy::start(const ProxyOptions& options) {
   write_private_file(folder_ / "haproxy.cfg", proxy_config(options));
   if (!options.certificate.empty())
     write_private_file(folder_ / kCertificateFile, options.certificate);
+  if (!options.authority.empty()) write_private_file(folder_ / kAuthorityFile, options.authority);
   write_private_file(log(), "");
   SpawnOptions spawn;
   spawn.argv = {program_, "-db", "-C", folder_.string(), "-f", "haproxy.cfg"};
@@ -91,6 +92,11 @@ ProcessIdentity Proxy::start(const ProxyOptions& options) {
   finishing_ = false;
   process_ = Process::spawn(spawn);
   return process_->identity();
+}
+
+bool Proxy::has(const ProxyOptions& options) const {
+  return head_of(folder_ / "haproxy.cfg") == proxy_config(options) &&
+         (options.authority.empty() || head_of(folder_ / kAuthorityFile) == options.authority);
 }
 
 bool Proxy::alive() {
@@ -143,17 +149,12 @@ ProxyStats Proxy::stats() {
   return parse_proxy_stats(command("show stat"));
 }
 
-void Proxy::add(const std::string& instance, int port) {
-  const std::string name = fmt::format("{}/{}", kProxyBackend, instance);
-  // It answered /ping a moment ago, so it is up until it fails to three times, or once to take a
-  // connection: HAProxy waits a second after that, which one request may have to, and not all.
-  const std::string answer = command(
-      fmt::format("add server {0} 127.0.0.1:{1} check inter 1s fastinter 500ms fall 3 rise 1 "
-                  "observe layer4 error-limit 1 on-error mark-down; "
-                  "enable health {0}; enable server {0}",
-                  name, port));
-  if (answer.find("New server registered") == answer.npos)
-    throw Error(ErrorCode::kUnavailable, "HAProxy does not take " + name + ": " + answer);
+void Proxy::add(const std::string& instance, const ProxyTarget& target) {
+  const std::string answer = command(add_server_command(instance, target));
+  if (answer.find("New server registered") == answer.npos) {
+    throw Error(ErrorCode::kUnavailable,
+                fmt::format("HAProxy does not take {}: {}", instance, answer));
+  }
 }
 
 void Proxy::drain(const std::string& instance) {

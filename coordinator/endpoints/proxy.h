@@ -23,6 +23,8 @@ class Proxy {
   /// Starts it; whatever was there is killed. kInvalidArgument where the program can't be run.
   ProcessIdentity start(const ProxyOptions& options);
   bool alive();
+  /// Whether the process has what `options` say.
+  bool has(const ProxyOptions& options) const;
   /// Connections from now on get this certificate. REQUIRES: that it was started with another.
   void renew(const std::string& certificate);
   /// Takes no new connections and ends when those that are open have had their answers.
@@ -33,7 +35,7 @@ class Proxy {
 
   /// Of the runtime API. kUnavailable, kDeadlineExceeded where it does not answer.
   ProxyStats stats();
-  void add(const std::string& instance, int port);
+  void add(const std::string& instance, const ProxyTarget& target);
   void drain(const std::string& instance);
   /// Takes it out. Where requests are under way that is for the next try.
   void remove(const std::string& instance);

@@ -51,7 +51,7 @@ frontend endpoint
 
 backend entrance
   retries 1
-  retry-on conn-failure 502
+  retry-on conn-failure 502{retry}
   server within unix@entrance.sock
 
 frontend within
@@ -62,7 +62,7 @@ frontend within
 backend {backend}
   balance leastconn
   option httpchk GET /ping
-  http-check expect status 200
+{check}  http-check expect status 200
   retries 3
   option redispatch 1
   retry-on conn-failure
@@ -71,6 +71,12 @@ backend {backend}
 // A signature that comes again goes to the instance that took it first and refuses it.
 constexpr std::string_view kSticky = R"(  stick-table type binary len 32 size 1m expire 31m
   stick on req.hdr(authorization),sha2(256)
+)";
+
+// A server that is added later can have an authority only that is there from the beginning.
+constexpr std::string_view kAuthority = R"(
+backend authority
+  server nobody 127.0.0.1:9 disabled ssl verify required ca-file {file}
 )";
 
 constexpr std::string_view kRequestId = "X-Amzn-RequestId";
@@ -156,12 +162,39 @@ std::string proxy_config(const ProxyOptions& options) {
       options.certificate.empty()
           ? ""
           : fmt::format(" ssl crt {} ssl-min-ver TLSv1.2 alpn http/1.1", kCertificateFile);
+  const bool others = !options.authority.empty();
+  const std::string check = others ? fmt::format(
+                                         "  http-check send hdr {0} {1}\n"
+                                         "  http-request set-header {0} {1}\n",
+                                         kTokenHeader, options.token)
+                                   : "";
   std::string text = fmt::format(
-      kConfig, fmt::arg("max_connections", options.max_connections),
-      fmt::arg("resend_limit", kResendLimit), fmt::arg("errors", error_lines()),
-      fmt::arg("address", options.address), fmt::arg("tls", tls), fmt::arg("port", options.port),
-      fmt::arg("backend", kProxyBackend), fmt::arg("id", kRequestId));
-  return options.is_signed ? text.append(kSticky) : text;
+      kConfig, fmt::arg("check", check), fmt::arg("retry", others ? " empty-response" : ""),
+      fmt::arg("max_connections", options.max_connections), fmt::arg("resend_limit", kResendLimit),
+      fmt::arg("errors", error_lines()), fmt::arg("address", options.address), fmt::arg("tls", tls),
+      fmt::arg("port", options.port), fmt::arg("backend", kProxyBackend),
+      fmt::arg("id", kRequestId));
+  if (options.is_signed) text.append(kSticky);
+  if (others) text += fmt::format(kAuthority, fmt::arg("file", kAuthorityFile));
+  return text;
+}
+
+std::string add_server_command(const std::string& instance, const ProxyTarget& target) {
+  // A host that is gone tells nobody who waits for its answer: those requests are ended here, which
+  // to the outer room is an empty response.
+  const std::string tls = target.tls
+                              ? fmt::format(
+                                    " ssl check-ssl verify required ca-file {} verifyhost {} "
+                                    "on-marked-down shutdown-sessions",
+                                    kAuthorityFile, kInstanceCertificateName)
+                              : "";
+  // It answered /ping a moment ago, so it is up until it fails to three times, or once to take a
+  // connection: HAProxy waits a second after that, which one request may have to, and not all.
+  return fmt::format(
+      "add server {0} {1}:{2}{3} check inter 1s fastinter 500ms fall 3 rise 1 "
+      "observe layer4 error-limit 1 on-error mark-down; "
+      "enable health {0}; enable server {0}",
+      fmt::format("{}/{}", kProxyBackend, instance), target.address, target.port, tls);
 }
 
 ProxyStats parse_proxy_stats(std::string_view csv) {

@@ -9,6 +9,8 @@ namespace musher {
 
 /// The file in HAProxy's folder where `certificate` is, for its owner alone.
 inline constexpr std::string_view kCertificateFile = "tls.pem";
+/// Likewise `authority`.
+inline constexpr std::string_view kAuthorityFile = "authority.pem";
 
 /// What HAProxy is told once, at its start. Instances are added later, while it runs.
 struct ProxyOptions {
@@ -17,15 +19,34 @@ struct ProxyOptions {
   std::string certificate;  ///< with its private key, PEM, for TLS; empty: without
   bool is_signed = false;   ///< requests are: instances remember signatures
   int max_connections = 4'000;
+  /// For instances on other hosts, which are reached over TLS: the certificate of the authority
+  /// that theirs must be of, PEM; empty: there are none.
+  std::string authority = {};
+  std::string token = {};  ///< that they want of each request
 };
+
+/// The name that instances' certificates have: those of a TLS folder's `server`.
+inline constexpr std::string_view kInstanceCertificateName = "musher-server";
+/// In which they want the token.
+inline constexpr std::string_view kTokenHeader = "X-Musher-Token";
+
+/// Where an instance listens, and whether that is another host, over TLS.
+struct ProxyTarget {
+  std::string address = "127.0.0.1";
+  int port = 0;
+  bool tls = false;
+};
+
+/// What the runtime API is told to add an instance.
+std::string add_server_command(const std::string& instance, const ProxyTarget& target);
 
 /// Bytes, header included, up to which a request is kept until its answer comes.
 inline constexpr int kResendLimit = 1 << 20;
 
-/// HAProxy's configuration: least outstanding requests, and a health check by /ping each second.
-/// Answers of HAProxy itself are JSON with X-Amzn-RequestId, 5xx with Retry-After. /ping says
-/// whether any instance is in service. The runtime API is at haproxy.sock in the folder that
-/// HAProxy was started in.
+/// HAProxy's configuration, a secret where there is a token: least outstanding requests, and a
+/// health check by /ping each second. Answers of HAProxy itself are JSON with X-Amzn-RequestId, 5xx
+/// with Retry-After. /ping says whether any instance is in service. The runtime API is at
+/// haproxy.sock in the folder that HAProxy was started in.
 ///
 /// A request that an instance did not take is sent to up to three others. One that an instance had
 /// read when it ended is sent once more, since to infer twice does no harm, and no oftener, since

@@ -9,8 +9,10 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "serving/access/private_file.h"
 #include "serving/http/access_line.h"
 #include "serving/http/text_page.h"
+#include "serving/http/token_gate.h"
 #include "serving/metrics/endpoint_metrics.h"
 #include "serving/predictor/artifact_predictor.h"
 #include "serving/server/options.h"
@@ -86,6 +88,14 @@ class Signed {
   RuntimeApi api_;
 };
 
+/// The line of a file that its owner alone may read.
+std::string read_token(const std::string& file) {
+  std::string token = read_private_file(file).value_or("");
+  while (token.ends_with('\n')) token.pop_back();
+  if (token.empty()) throw Error(ErrorCode::kInvalidArgument, "--token: there is none in " + file);
+  return token;
+}
+
 /// Reads the model now and at each SIGHUP, until another signal comes.
 void keep_model(InferenceService& service, const EndpointOptions& options, EndpointMetrics& metrics,
                 const Signals& signals, const Logger& log) {
@@ -126,7 +136,10 @@ int serve(EndpointOptions options, const Signals& signals) {
   if (!options.keys.empty()) signed_api.emplace(options, container);
   std::optional<HttpServer> server;
   std::optional<HttpServer> metrics_server;
-  server.emplace(options.http, signed_api ? signed_api->handler() : container);
+  HttpHandler handler = signed_api ? signed_api->handler() : container;
+  if (!options.token.empty())
+    handler = require_token(read_token(options.token), std::move(handler));
+  server.emplace(options.http, std::move(handler));
   running = &*server;
   log->info("listening on {}:{}", options.http.address, server->port());
   if (options.metrics) {

@@ -129,14 +129,15 @@ HttpServerOptions metrics_listener(const std::string& text) {
   return listener;
 }
 
-/// A listener that others can reach needs TLS, and requests that are signed.
+/// A listener that others can reach needs TLS, and requests that are signed or have a token.
 void check_address(const EndpointOptions& options) {
   const std::string& address = options.http.address;
-  if (is_loopback(address) || (options.http.tls && !options.keys.empty())) return;
+  const bool guarded = !options.keys.empty() || !options.token.empty();
+  if (is_loopback(address) || (options.http.tls && guarded)) return;
   refuse(
       fmt::format("--address {} can be reached from other machines, which needs --tls, and "
-                  "--endpoint with --keys; without both it must be of this machine, e.g. "
-                  "127.0.0.1",
+                  "--endpoint with --keys or a --token; without both it must be of this machine, "
+                  "e.g. 127.0.0.1",
                   address));
 }
 
@@ -163,7 +164,8 @@ std::optional<EndpointOptions> parse_endpoint_options(int argc, const char* cons
   add("help,h", "print this and end");
   add("model", value(&options.model, "URI"), "model.tar.gz, s3://… or file:///…");
   add("address", value(&options.http.address, "IP"),
-      "to listen on; another than of this machine needs --tls, --endpoint and --keys (127.0.0.1)");
+      "to listen on; another than of this machine needs --tls, and --endpoint with --keys or a "
+      "--token (127.0.0.1)");
   add("port", value(&given.port, "N"), "default 8080; 0: a free one");
   add("max-batch-size", value(&given.max_batch_size, "N"), "requests that run together (32)");
   add("max-batch-delay-ms", value(&given.max_batch_delay_ms, "MS"),
@@ -194,6 +196,9 @@ std::optional<EndpointOptions> parse_endpoint_options(int argc, const char* cons
   add("region", value(&options.endpoint.region, "REGION"), "of the endpoint (us-east-1)");
   add("tls", value(&tls, "FOLDER"),
       "HTTPS, with certificate.pem and key.pem of this folder, which `musher certs` makes");
+  add("token", value(&options.token, "FILE"),
+      "each request must have this file's line as X-Musher-Token, as those of the coordinator's "
+      "HAProxy do");
   add("metrics-listen", value(&metrics, "HOST:PORT"),
       "a loopback address for GET /metrics alone; without --endpoint --port has it too");
   add("access-log", po::bool_switch(&options.access_log), "a line for each request");

@@ -21,7 +21,8 @@ struct EndpointOptions {
   std::int64_t max_pixels = 50'000'000;
   std::chrono::seconds drain{25};  ///< SageMaker kills 30 s after SIGTERM
   bool access_log = false;
-  std::string keys;  ///< folder of access keys; empty: SageMaker's container contract, unsigned
+  std::string keys;   ///< folder of access keys; empty: SageMaker's container contract, unsigned
+  std::string token;  ///< file with what X-Musher-Token of each request must be; empty: anything
   EndpointName endpoint;
 };
 

@@ -62,6 +62,23 @@ TEST(ProxyConfig, OtherAddressesHaveTls) {
   EXPECT_THAT(text, Not(HasSubstr("PEM")));
 }
 
+TEST(ProxyConfig, InstancesOnOtherHostsAreCheckedAndGetTheToken) {
+  const std::string text =
+      proxy_config({.port = 1, .certificate = "", .authority = "PEM", .token = "secret"});
+  EXPECT_THAT(text, HasSubstr("http-check send hdr X-Musher-Token secret\n"));
+  EXPECT_THAT(text, HasSubstr("http-request set-header X-Musher-Token secret\n"));
+  EXPECT_THAT(text, HasSubstr("ssl verify required ca-file authority.pem"));
+  EXPECT_THAT(text, HasSubstr("retry-on conn-failure 502 empty-response\n"));
+  EXPECT_THAT(text, Not(HasSubstr("PEM")));
+  EXPECT_THAT(proxy_config({.port = 1, .certificate = ""}), Not(HasSubstr("X-Musher-Token")));
+  EXPECT_THAT(add_server_command("i-1", {"10.0.0.7", 4711, true}),
+              HasSubstr("add server instances/i-1 10.0.0.7:4711 ssl check-ssl verify required "
+                        "ca-file authority.pem verifyhost musher-server on-marked-down "
+                        "shutdown-sessions check "));
+  EXPECT_THAT(add_server_command("i-1", {.port = 4711}),
+              HasSubstr("add server instances/i-1 127.0.0.1:4711 check "));
+}
+
 TEST(ProxyConfig, ItsOwnErrorsAreJsonAndSayWhenToComeAgain) {
   const std::string text = proxy_config({.port = 1, .certificate = ""});
   EXPECT_THAT(text,

@@ -37,6 +37,13 @@ TEST(EndpointOptions, OthersReachItByTlsAndSignedAlone) {
   EXPECT_FALSE(parsed({}).http.tls);
 }
 
+TEST(EndpointOptions, ATokenGuardsAnAddressToo) {
+  const EndpointOptions options =
+      parsed({"--address", "10.0.0.1", "--tls", "/t", "--token", "/t/token"});
+  EXPECT_EQ(options.token, "/t/token");
+  EXPECT_EQ(parsed({}).token, "");
+}
+
 TEST(EndpointOptions, WhatIsWrongIsNamed) {
   const auto refused = [](const char* part, std::vector<const char*> words) {
     test::expect_error(ErrorCode::kInvalidArgument, {part, "--help"}, [&] { parsed(words); });
@@ -44,6 +51,7 @@ TEST(EndpointOptions, WhatIsWrongIsNamed) {
   refused("--tls", {"--address", "0.0.0.0"});
   refused("--keys", {"--address", "0.0.0.0", "--tls", "/t"});
   refused("--tls", {"--address", "10.0.0.1", "--endpoint", "dogs", "--keys", "/k"});
+  refused("--tls", {"--address", "10.0.0.1", "--token", "/k/token"});
   refused("--tls", {"--address", "127.evil.example"});
   refused("--port", {"--port", "65536"});
   for (const char* listener : {"0.0.0.0:9100", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", ":1"})

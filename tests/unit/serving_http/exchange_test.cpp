@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "serving/http/text_page.h"
+#include "serving/http/token_gate.h"
 
 namespace musher {
 namespace {
@@ -53,8 +54,8 @@ TEST(Exchange, ACancelledOneSaysSoOnceAndNotAfterItsAnswer) {
 
 TEST(Exchange, ForwardsItsAnswerAndTheClientsGoing) {
   std::vector<HttpResponse> answers;
-  const auto outer =
-      std::make_shared<Exchange>([&](HttpResponse response) { answers.push_back(response); });
+  const auto outer = std::make_shared<Exchange>(
+      [&](const HttpResponse& response) { answers.push_back(response); });
   const auto edit = [](HttpResponse response) {
     response.body += " edited";
     return response;
@@ -71,8 +72,8 @@ TEST(Exchange, ForwardsItsAnswerAndTheClientsGoing) {
   leaving->cancel();
   EXPECT_TRUE(inner->cancelled());
 
-  const auto waiting =
-      std::make_shared<Exchange>([&](HttpResponse response) { answers.push_back(response); });
+  const auto waiting = std::make_shared<Exchange>(
+      [&](const HttpResponse& response) { answers.push_back(response); });
   forward(waiting, edit).reset();  // whoever had it let go of it
   ASSERT_EQ(answers.size(), 2u);
   EXPECT_EQ(answers[1].status, 500);
@@ -108,6 +109,26 @@ TEST(HttpRequests, HeadersAreFoundInAnyCaseAndTargetsHaveAPath) {
   EXPECT_EQ(request.header("Content-Type"), "a");
   EXPECT_EQ(request.header("accept"), "");
   EXPECT_EQ(request.path(), "/a/b");
+}
+
+TEST(TokenGate, LetsTheRightTokenThroughAlone) {
+  Answers answers;
+  const HttpHandler gate =
+      require_token("secret", [](const HttpRequest&, const std::shared_ptr<Exchange>& exchange) {
+        exchange->answer({.status = 200, .content_type = "", .body = "", .headers = {}});
+      });
+  const auto ask = [&](const HttpHeaders& headers) {
+    HttpRequest request;
+    request.headers = headers;
+    gate(std::move(request), answers.exchange());
+    return answers.statuses.back();
+  };
+  EXPECT_EQ(ask({}), 403);
+  EXPECT_EQ(ask({{"X-Musher-Token", ""}}), 403);
+  EXPECT_EQ(ask({{"X-Musher-Token", "secreT"}}), 403);
+  EXPECT_EQ(ask({{"X-Musher-Token", "secret "}}), 403);
+  EXPECT_EQ(ask({{"X-Musher-Token", "wrong"}, {"X-Musher-Token", "secret"}}), 403);
+  EXPECT_EQ(ask({{"x-musher-token", "secret"}}), 200);
 }
 
 }  // namespace
