@@ -10,7 +10,7 @@ import unittest
 import numpy as np
 from PIL import Image
 
-from test_coordinator import CoordinatorTest
+from coordinator_testing import CoordinatorTest
 
 PLOT = (0xF6, 0xF8, 0xFB)  # the colours of coordinator/chart.cpp
 TRAIN = (0x00, 0x72, 0xB2)

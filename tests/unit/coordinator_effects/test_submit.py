@@ -5,8 +5,8 @@ import socket
 import threading
 import unittest
 
+from coordinator_testing import CoordinatorTest
 from musher_testing import free_port
-from test_coordinator import CoordinatorTest
 
 
 class LostAnswer:
