@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <span>
 #include <sstream>
 
 #include <fcntl.h>
@@ -23,6 +24,7 @@
 #include "common/checksum.h"
 #include "common/error.h"
 #include "common/thread.h"
+#include "coordinator/build_id.h"
 #include "coordinator/process.h"
 
 namespace musher {
@@ -105,6 +107,16 @@ FileDescriptor listen_on(int port) {
   return socket;
 }
 
+std::string hash_of_content(const fs::path& file) {
+  RunningHash hash;
+  std::vector<char> buffer(1 << 20);
+  std::ifstream in(file, std::ios::binary);
+  while (in.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || in.gcount() > 0) {
+    hash.add(std::as_bytes(std::span(buffer.data(), static_cast<std::size_t>(in.gcount()))));
+  }
+  return hex64(hash.value());
+}
+
 /// Takes connections until so many have come, or the deadline.
 void welcome(int listener, std::size_t count, Deadline deadline) {
   while (count > 0 && !deadline.expired()) {
@@ -118,17 +130,12 @@ void welcome(int listener, std::size_t count, Deadline deadline) {
 }  // namespace
 
 std::string build_of(const std::vector<std::string>& programs) {
-  std::string hashes;
-  std::vector<char> buffer(1 << 20);
+  std::string ids;
   for (const std::string& program : programs) {
-    std::ifstream in(program, std::ios::binary);
-    while (in.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || in.gcount() > 0) {
-      hashes +=
-          hex64(hash64(std::string_view(buffer.data(), static_cast<std::size_t>(in.gcount()))));
-    }
-    hashes += ';';
+    const std::string id = build_id(program);
+    ids += (id.empty() ? hash_of_content(program) : id) + ';';
   }
-  return hex64(hash64(hashes));
+  return hex64(hash64(ids));
 }
 
 std::string why_unreachable(const std::string& host, int port, Deadline deadline, bool patient) {

@@ -14,7 +14,7 @@ namespace musher {
 
 /// The `probe` of host_agent.h: `version`, `build`, `libraries`, `time_ms`, `memory_bytes` and
 /// `disk_bytes` (both free), `gpus`, `driver` (NVIDIA's, empty without), `efa` (devices),
-/// `efa_plugin`. `programs`: files whose contents make the build; `prefix`: of the pinned
+/// `efa_plugin`. `programs`: those that make the build; `prefix`: of the pinned
 /// environment; `disk`: a folder.
 nlohmann::json probe_host(const nlohmann::json& request);
 
@@ -29,7 +29,8 @@ std::map<std::string, std::string> meet_peers(const std::vector<std::string>& pe
 std::string why_unreachable(const std::string& host, int port, Deadline deadline,
                             bool patient = false);
 
-/// A hash of the contents of files, in order; one that can't be read counts as empty.
+/// Tells builds of these programs apart: by their build IDs, which their linker made; of one that
+/// has none, such as a script, by its content. One that can't be read counts as empty.
 std::string build_of(const std::vector<std::string>& programs);
 
 }  // namespace musher

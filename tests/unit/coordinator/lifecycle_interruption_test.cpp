@@ -1,8 +1,7 @@
-#include "coordinator/lifecycle.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "coordinator/lifecycle.h"
 #include "lifecycle_story.h"
 
 namespace musher {

@@ -24,7 +24,8 @@ constexpr WallTime kStart{std::chrono::milliseconds(1'000'000'000)};
 /// cycle, and a state that is over must have everything closed.
 class Story {
  public:
-  explicit Story(int ranks = 2, int retries = 0, std::chrono::milliseconds max_runtime = std::chrono::hours(1))
+  explicit Story(int ranks = 2, int retries = 0,
+                 std::chrono::milliseconds max_runtime = std::chrono::hours(1))
       : state_(submitted(ranks, retries, max_runtime, kStart)) {}
 
   Story& then(const Event& event) { return at(now_ + std::chrono::seconds(1), event); }

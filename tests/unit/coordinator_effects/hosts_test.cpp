@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "common/error.h"
+#include "coordinator/build_id.h"
 #include "coordinator/host_agent.h"
 #include "coordinator/host_check.h"
 #include "coordinator/host_probe.h"
@@ -233,6 +234,23 @@ TEST_F(HostAgent, ProbesThisMachine) {
   EXPECT_EQ(reply.at("build"), build_of({program}));
   std::ofstream(program) << "two";
   EXPECT_NE(reply.at("build"), build_of({program}));
+}
+
+TEST(BuildId, IsThatOfTheProgramAndEmptyForWhatHasNone) {
+  const TemporaryFolder scratch("musher-test");
+  const std::string id = build_id("/proc/self/exe");
+  EXPECT_THAT(id, testing::MatchesRegex("[0-9a-f]{40}"));
+  EXPECT_EQ(build_id(scratch.path() / "missing"), "");
+  std::ofstream(scratch.path() / "script") << "#!/bin/sh\n";
+  EXPECT_EQ(build_id(scratch.path() / "script"), "");
+  // One that is cut off within its head, and one within its notes' table.
+  for (const std::size_t size : {40, 100}) {
+    std::ifstream program("/proc/self/exe", std::ios::binary);
+    std::string head(size, '\0');
+    program.read(head.data(), static_cast<std::streamsize>(size));
+    std::ofstream(scratch.path() / "cut", std::ios::binary) << head;
+    EXPECT_EQ(build_id(scratch.path() / "cut"), "");
+  }
 }
 
 TEST(MeetPeers, ReachesWhoListensAndNamesWhoDoesNot) {

@@ -1,5 +1,3 @@
-#include "trainer/input/pipeline.h"
-
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +15,7 @@
 
 #include "common/error.h"
 #include "pipeline_testing.h"
+#include "trainer/input/pipeline.h"
 
 namespace musher {
 namespace {
