@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 
 INSIDE = "CLUSTER_TEST_HOST"
+MACHINE_NETWORK = "CLUSTER_TEST_MACHINE_NETWORK"  # a descriptor of the machine's own network namespace
 ADDRESS = "10.99.0.100"
-TOOLS = ("unshare", "ip", "sshd", "ssh", "ssh-keygen")
+TOOLS = ("unshare", "nsenter", "sysctl", "ip", "sshd", "ssh", "ssh-keygen")
 
 
 def why_not():
@@ -39,6 +40,9 @@ def enter():
     if os.environ.get(INSIDE) or why_not():
         return
     os.environ[INSIDE] = "h0"
+    machine_network = os.open("/proc/self/ns/net", os.O_RDONLY)
+    os.set_inheritable(machine_network, True)
+    os.environ[MACHINE_NETWORK] = str(machine_network)
     script = f"""
         set -e
         mount --make-rprivate /
@@ -65,10 +69,12 @@ class Cluster:
         self.known_hosts = self.folder / "known_hosts"
         self._processes = {}
         self._named = False  # the hosts' names are in /etc/hosts
+        self._neighbours = None  # the kernel's limit for neighbours as it was, where it had to be raised
 
     def __enter__(self):
         try:
             self._make_keys()
+            self._make_room_for_neighbours()
             for number, name in enumerate(self.names, 1):
                 self._start(number, name)
             for name in self.names:
@@ -87,6 +93,9 @@ class Cluster:
         if self._named:
             subprocess.run(["umount", "/etc/hosts"], check=True)
         self._named = False
+        if self._neighbours:
+            self._limit_neighbours(self._neighbours)
+        self._neighbours = None
 
     def ssh(self, name):
         """The command to which words for `name` may be added."""
@@ -119,6 +128,25 @@ class Cluster:
         self.addresses.write_text(f"127.0.0.1 localhost\n{ADDRESS} h0\n{addresses}")
         subprocess.run(["mount", "--bind", self.addresses, "/etc/hosts"], check=True)
         self._named = True
+
+    def _make_room_for_neighbours(self):
+        """All network namespaces share the kernel's one table of neighbours, 1,024 by default: too few for 32 hosts that all know
+        each other, and connections beyond them get no answer."""
+        needed = 2 * (len(self.names) + 1) ** 2
+        limit = self._limit_neighbours()
+        if limit < needed:
+            self._limit_neighbours(needed)
+            self._neighbours = limit
+
+    @staticmethod
+    def _limit_neighbours(limit=None):
+        """What it is; with `limit`, sets it. Only the machine's own network namespace has it."""
+        name = "net.ipv4.neigh.default.gc_thresh3"
+        words = ["sysctl", "-n", name] if limit is None else ["sysctl", "-qw", f"{name}={limit}"]
+        machine_network = int(os.environ[MACHINE_NETWORK])
+        done = subprocess.run(["nsenter", f"--net=/proc/self/fd/{machine_network}", *words], capture_output=True, text=True,
+                              check=True, pass_fds=[machine_network])
+        return int(done.stdout) if limit is None else limit
 
     def _start(self, number, name):
         config = self.folder / f"{name}-sshd"
