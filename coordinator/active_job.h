@@ -73,8 +73,11 @@ struct SlurmBatch {
 
 /// Instances that are rented for the job alone.
 struct RentedHosts {
-  std::vector<std::string> hosts = {};  ///< all of them, once they are ready for an attempt
-  std::string waits_for = {};           ///< as it was told last
+  std::vector<std::string> hosts = {};          ///< all of them, once they are ready for an attempt
+  std::string waits_for = {};                   ///< as it was told last
+  std::map<std::string, std::string> ids = {};  ///< address → instance, as far as is known
+  /// Those that EC2 calls running and that do not answer → since when.
+  std::map<std::string, Deadline::Clock::time_point> silent_since = {};
 };
 
 /// A job that is not over, as the coordinator holds it in memory. Plain data; the coordinator's

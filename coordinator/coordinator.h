@@ -52,8 +52,13 @@ struct RentSettings {
   AwsAccess aws;
   std::filesystem::path folder;  ///< of the key to them
   std::string ssh_user;
-  int max_instances = 0;  ///< of all jobs at once
+  int max_instances = 0;      ///< of all jobs at once
+  int max_disk_gib = 16'384;  ///< of an instance's volume
   std::chrono::seconds capacity_wait{3'600};
+  std::chrono::seconds set_up_wait{1'800};  ///< for a running instance to be ready
+  std::chrono::seconds replace_after{180};  ///< that it does not answer, or is found unfit
+  int max_replaced = 4;  ///< of a job's instances in a row, without an attempt that could begin
+  std::chrono::milliseconds pause{5'000};  ///< from one look at AWS to the next
 };
 
 struct CoordinatorOptions {
@@ -319,6 +324,12 @@ class Coordinator {
   void fleet_told(const FleetNews& news);  // (free)
   void take_news(const JobPtr& job, const FleetNews& news);
   std::chrono::milliseconds watch_fleets(WallTime now);
+
+  // coordinator_rented_hosts.cpp
+  void miss_rented_host(const JobPtr& job, const std::string& host, const std::string& why);
+  void all_hosts_answer(const JobPtr& job);
+  bool replace_rented(const JobPtr& job, const std::string& id, const std::string& why);
+  void check_room(const ActiveJob& job, int ranks) const;
 
   // coordinator_slurm.cpp
   void open_slurm();

@@ -42,6 +42,11 @@ int instances_of(const v1::CreateTrainingJobRequest& request) {
   return std::max(1, static_cast<int>(request.resource_config().instance_count()));
 }
 
+/// GiB; 0: the job says nothing.
+int disk_of(const v1::CreateTrainingJobRequest& request) {
+  return request.resource_config().volume_size_in_gb();
+}
+
 }  // namespace
 
 /// Before recover(), whose jobs need it.
@@ -55,6 +60,8 @@ void Coordinator::open_fleets() {
   options.access = rent.aws;
   options.folder = rent.folder;
   options.capacity_wait = rent.capacity_wait;
+  options.set_up_wait = rent.set_up_wait;
+  options.pause = rent.pause;
   keeper_ = std::make_unique<FleetKeeper>(
       std::move(options), [this](const FleetNews& news) { fleet_told(news); },
       [this](const std::string& text) { logger_->info("{}", text); });
@@ -68,12 +75,21 @@ bool Coordinator::rents(const v1::CreateTrainingJobRequest& request) const {
 }
 
 void Coordinator::check_rent(const v1::CreateTrainingJobRequest& request) const {
-  if (!rents(request) || instances_of(request) <= options_.rent->max_instances) return;
-  throw Error(
-      ErrorCode::kResourceExhausted,
-      fmt::format("ResourceConfig.InstanceCount: {} instances are more than this coordinator "
-                  "may rent, {} (max-instances)",
-                  instances_of(request), options_.rent->max_instances));
+  if (!rents(request)) return;
+  const RentSettings& rent = *options_.rent;
+  if (instances_of(request) > rent.max_instances) {
+    throw Error(
+        ErrorCode::kResourceExhausted,
+        fmt::format("ResourceConfig.InstanceCount: {} instances are more than this coordinator "
+                    "may rent, {} (max-instances)",
+                    instances_of(request), rent.max_instances));
+  }
+  if (const int disk = disk_of(request); disk > rent.max_disk_gib) {
+    throw Error(ErrorCode::kResourceExhausted,
+                fmt::format("ResourceConfig.VolumeSizeInGB: {} GiB are more than this coordinator "
+                            "may give an instance, {} (max-disk)",
+                            disk, rent.max_disk_gib));
+  }
 }
 
 RentedFleet Coordinator::fleet_wanted(const ActiveJob& job) const {
@@ -83,6 +99,7 @@ RentedFleet Coordinator::fleet_wanted(const ActiveJob& job) const {
   fleet.type = ec2_type(job.record.request.resource_config().instance_type());
   fleet.instances = instances_of(job.record.request);
   fleet.spot = job.job.spot;
+  fleet.disk_gib = disk_of(job.record.request);
   fleet.plan = plan_digest(options_.rent->fleet);
   return fleet;
 }
@@ -93,6 +110,8 @@ FleetSettings Coordinator::settings_of(const RentedFleet& fleet) const {
   settings.instances = fleet.instances;
   settings.type = fleet.type;
   settings.spot = fleet.spot;
+  if (fleet.disk_gib > 0) settings.disk_gib = std::max(kLeastDiskGib, fleet.disk_gib);
+  settings.replaced = fleet.replaced;
   settings.tags[kJobTag] = fleet.made_for;
   settings.tags[kCoordinatorTag] = fleet_mark_;
   return settings;
@@ -183,7 +202,8 @@ void Coordinator::tend_fleet(const JobPtr& job) {
                                                    : "can't be used: " + lost->second.why));
   }
   job->placement = spread_evenly(rented.hosts, job->state().ranks);
-  rented = {};  // the next attempt's may be others
+  rented.hosts.clear();  // the next attempt's may be others
+  rented.waits_for.clear();
   keeper_->rest(fleet->name);
   apply(job, Scheduled{});
 }
@@ -211,7 +231,19 @@ void Coordinator::fleet_told(const FleetNews& news) try {
 
 void Coordinator::take_news(const JobPtr& job, const FleetNews& news) {
   if (!news.failure.empty()) return apply(job, JobFailed{news.failure});
-  job->rented->hosts = news.hosts;
+  RentedHosts& rented = *job->rented;
+  for (const auto& [address, id] : news.ids) {
+    const auto before = rented.ids.find(address);
+    if (before == rented.ids.end() || before->second == id) continue;
+    // Another instance has the address now.
+    rented.silent_since.erase(address);
+    lost_hosts_.erase(address);
+  }
+  rented.ids = news.ids;
+  for (const auto& [id, why] : news.unfit) {
+    if (!replace_rented(job, id, why)) return;
+  }
+  rented.hosts = news.hosts;
   if (!news.waits_for.empty()) return tell_launch(job, news.waits_for);
   schedule_wanted_ = true;
   notify();

@@ -127,6 +127,7 @@ bool Coordinator::staged(const std::string& name, const AttemptRecord& record,
   for (const HostAnswer& answer : staging.answers) {
     if (!answer.ok()) lose_host(job, answer.host, answer.error);
   }
+  if (job->host_trouble.empty() && job->rented) all_hosts_answer(job);
   if (!staging.failure.empty()) apply(job, JobFailed{staging.failure});
   if (!job->host_trouble.empty() || !staging.failure.empty() || job->stop) {
     job->unbegun = !job->host_trouble.empty();
@@ -202,6 +203,7 @@ void Coordinator::lose_host(const JobPtr& job, const std::string& host, const st
   add_notice(job, text);
   job->told_too_large = false;
   schedule_wanted_ = true;
+  if (job->rented) miss_rented_host(job, host, why);
 }
 
 /// Takes the hostfile up where it has changed. One that is not right changes nothing.

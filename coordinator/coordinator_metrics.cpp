@@ -34,6 +34,31 @@ void add_counts(MetricsPage& page, const CoordinatorCounts& counts, const Refusa
   }
 }
 
+/// Instances of EC2 that are rented for jobs.
+void add_fleets(MetricsPage& page, const FleetReading& reading) {
+  std::map<std::string, int> states = reading.instances;
+  for (const char* state : {"pending", "running"}) states.try_emplace(state, 0);
+  for (const auto& [state, instances] : states) {
+    page.gauge("musher_fleet_instances",
+               "Rented EC2 instances by EC2's state, as they were last looked at", instances,
+               {{"state", state}});
+  }
+  page.counter("musher_fleet_instances_started_total", "EC2 instances that were started",
+               number(reading.started));
+  for (const auto& [failure, calls] : reading.failures) {
+    page.counter("musher_fleet_call_failures_total",
+                 "Calls to AWS that failed while instances were to be had, by AWS's code",
+                 number(calls),
+                 {{"call", failure.first},
+                  {"code", failure.second.empty() ? "NotReached" : failure.second}});
+  }
+  for (const auto& [kind, seconds] : reading.seconds) {
+    page.counter("musher_fleet_instance_seconds_total",
+                 "Seconds that rented EC2 instances ran, all together: 3600 are an instance hour",
+                 seconds, {{"type", kind.first}, {"bought", kind.second ? "spot" : "demand"}});
+  }
+}
+
 /// A job that trains, by its leader's newest report.
 void add_progress(MetricsPage& page, const std::string& job, const v1::ReportRequest& latest) {
   if (latest.steps() == 0) return;
@@ -75,6 +100,17 @@ void Coordinator::add_metrics(MetricsPage& page) {
   page.gauge("musher_hosts", "Hosts that can be used", number(hosts.size()));
   page.gauge("musher_lost_hosts", "Hosts that did not answer, and are left out for now",
              number(lost_hosts_.size()));
+  if (!keeper_) return;
+  page.gauge("musher_fleets", "Fleets of jobs that wait or run, and those that are kept",
+             number(fleets_.size()));
+  page.gauge("musher_fleet_instances_wanted", "Instances of all of these together",
+             rented_instances(fleets_));
+  page.gauge("musher_fleet_instances_limit", "The most that may be rented: max-instances",
+             options_.rent->max_instances);
+  page.counter("musher_fleet_instances_replaced_total",
+               "Instances that EC2 called running and that were no good",
+               number(counts_.instances_replaced));
+  add_fleets(page, keeper_->reading());
 }
 
 }  // namespace musher

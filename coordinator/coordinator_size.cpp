@@ -114,6 +114,7 @@ void Coordinator::resize(const std::string& name, int ranks) {
            fmt::format("HyperParameters.virtual_workers is {}, and each rank needs one", most));
   }
   if (ends(job->state())) refuse(ErrorCode::kFailedPrecondition, "it is ending");
+  check_room(*job, ranks);
   if (job->state().attempt_started) {
     const int more = ranks - total_slots(job->placement);
     if (more > 0 && job->over_hosts) {

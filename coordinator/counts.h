@@ -13,6 +13,7 @@ struct CoordinatorCounts {
   std::atomic<std::uint64_t> recoveries = 0;   ///< of jobs whose ranks went on without a lost one
   std::atomic<std::uint64_t> ranks_lost = 0;   ///< in those recoveries
   std::atomic<std::uint64_t> checkpoints = 0;  ///< that were committed
+  std::atomic<std::uint64_t> instances_replaced = 0;  ///< rented ones that were no good
 };
 
 }  // namespace musher

@@ -34,7 +34,8 @@ std::optional<FleetTime> time_of(const json& value) {
 }  // namespace
 
 bool same_instances(const RentedFleet& a, const RentedFleet& b) {
-  return a.type == b.type && a.instances == b.instances && a.spot == b.spot;
+  return a.type == b.type && a.instances == b.instances && a.spot == b.spot &&
+         a.disk_gib == b.disk_gib;
 }
 
 RentedFleet* fleet_of(FleetLedger& ledger, const std::string& job) {
@@ -67,6 +68,13 @@ bool take_fleet(FleetLedger& ledger, const RentedFleet& wanted, const FleetLimit
   }
   room.push_back(wanted);
   ledger = std::move(room);
+  return true;
+}
+
+bool replace_instance(RentedFleet& fleet, const std::string& id, int most) {
+  if (fleet.replaced.contains(id)) return true;
+  if (fleet.replaced.size() >= static_cast<std::size_t>(most)) return false;
+  fleet.replaced.insert(id);
   return true;
 }
 
@@ -131,9 +139,11 @@ std::string ledger_text(const FleetLedger& ledger) {
                       {"type", one.type},
                       {"instances", one.instances},
                       {"spot", one.spot},
+                      {"disk_gib", one.disk_gib},
                       {"plan", one.plan},
                       {"until", time_json(one.until)},
-                      {"kept_until", time_json(one.kept_until)}});
+                      {"kept_until", time_json(one.kept_until)},
+                      {"replaced", one.replaced}});
   }
   return json{{"fleets", fleets}}.dump(1) + "\n";
 }
@@ -143,8 +153,9 @@ FleetLedger parse_ledger(const std::string& text) try {
   const json parsed = json::parse(text);
   for (const json& one : parsed.at("fleets")) {
     ledger.push_back({one.at("fleet"), one.at("made_for"), one.at("job"), one.at("type"),
-                      one.at("instances"), one.at("spot"), one.at("plan"), time_of(one.at("until")),
-                      time_of(one.at("kept_until"))});
+                      one.at("instances"), one.at("spot"), one.value("disk_gib", 0), one.at("plan"),
+                      time_of(one.at("until")), time_of(one.at("kept_until")),
+                      one.value("replaced", std::set<std::string>())});
   }
   return ledger;
 } catch (const json::exception& error) {

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,9 +21,12 @@ struct RentedFleet {
   std::string type;      ///< e.g. g5.xlarge
   int instances = 0;
   bool spot = false;
+  int disk_gib = 0;                     ///< that the job asks for; 0: as the other settings have it
   std::string plan;                     ///< digest of all other settings
   std::optional<FleetTime> until;       ///< when all of it ends, once that is known
   std::optional<FleetTime> kept_until;  ///< of one that is nobody's
+  /// Ids of instances that were no good, since an attempt last found all of them well.
+  std::set<std::string> replaced;
   bool operator==(const RentedFleet&) const = default;
 };
 
@@ -32,7 +36,7 @@ using FleetLedger = std::vector<RentedFleet>;
 RentedFleet* fleet_of(FleetLedger& ledger, const std::string& job);
 RentedFleet* fleet_named(FleetLedger& ledger, const std::string& name);
 
-/// Of the same type, number and kind.
+/// Of the same type, number and kind, with volumes of the same size.
 bool same_instances(const RentedFleet& a, const RentedFleet& b);
 
 struct FleetLimits {
@@ -40,12 +44,16 @@ struct FleetLimits {
   std::chrono::seconds least_left{0};  ///< that a kept fleet must still have to be taken again
 };
 
-/// Gives `wanted.job` a fleet: a kept one that is alike in type, number, spot and plan, as a warm
-/// pool of SageMaker's is taken again, or `wanted` itself as a new one, for which kept ones make
-/// room where it is needed, those that would end first before others. False where there is no room;
-/// nothing has changed then.
+/// Gives `wanted.job` a fleet: a kept one that is alike in type, number, spot, volumes and plan, as
+/// a warm pool of SageMaker's is taken again, or `wanted` itself as a new one, for which kept ones
+/// make room where it is needed, those that would end first before others. False where there is no
+/// room; nothing has changed then.
 bool take_fleet(FleetLedger& ledger, const RentedFleet& wanted, const FleetLimits& limits,
                 FleetTime now);
+
+/// Another instance is to come in place of this one. False where as many as `most` were replaced in
+/// a row, and this one is not among them: to go on would cost, and not help.
+bool replace_instance(RentedFleet& fleet, const std::string& id, int most);
 
 /// Its job is over: it is kept until then, or goes.
 void release_fleet(FleetLedger& ledger, const std::string& job, std::optional<FleetTime> kept_until,

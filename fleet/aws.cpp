@@ -48,19 +48,22 @@ std::string one_line(std::string text) {
   return first == std::string::npos ? "" : text.substr(first, last - first + 1);
 }
 
-[[noreturn]] void fail(const std::string& what, const CommandResult& result) {
+[[noreturn]] void fail(const std::string& service, const std::string& operation,
+                       const CommandResult& result) {
+  const std::string what = fmt::format("aws {} {}", service, operation);
   static const std::regex pattern(
       R"(An error occurred \(([^)]+)\) when calling the \S+ operation(?: \(reached max retries: \d+\))?: ([^]*))");
   std::smatch found;
   if (std::regex_search(result.err, found, pattern)) {
     const std::string aws_code = found[1];
     throw AwsError(code_of(aws_code),
-                   fmt::format("{}: {} ({})", what, one_line(found[2]), aws_code), aws_code);
+                   fmt::format("{}: {} ({})", what, one_line(found[2]), aws_code), aws_code,
+                   operation);
   }
   const bool unreached = result.err.find("Could not connect") != std::string::npos ||
                          result.err.find("Connection was closed") != std::string::npos;
   throw AwsError(unreached ? ErrorCode::kUnavailable : ErrorCode::kFailedPrecondition,
-                 fmt::format("{}: {}", what, one_line(result.err)), "");
+                 fmt::format("{}: {}", what, one_line(result.err)), "", operation);
 }
 
 CommandResult run_aws(const AwsAccess& access, std::vector<std::string> words, Deadline deadline) {
@@ -83,12 +86,12 @@ json aws_call(const AwsAccess& access, const std::string& service, const std::st
   if (!access.region.empty()) words.insert(words.end(), {"--region", access.region});
   if (!access.endpoint.empty()) words.insert(words.end(), {"--endpoint-url", access.endpoint});
   const CommandResult result = run_aws(access, words, deadline);
-  const std::string what = fmt::format("aws {} {}", service, operation);
-  if (result.exit_code != 0) fail(what, result);
+  if (result.exit_code != 0) fail(service, operation, result);
   if (result.out.find_first_not_of(" \n") == std::string::npos) return nullptr;
   json answer = json::parse(result.out, nullptr, false);
   if (answer.is_discarded()) {
-    throw Error(ErrorCode::kInternal, what + " did not answer with JSON");
+    throw Error(ErrorCode::kInternal,
+                fmt::format("aws {} {} did not answer with JSON", service, operation));
   }
   return answer;
 }

@@ -20,13 +20,16 @@ struct AwsAccess {
 /// AWS refused a call.
 class AwsError : public Error {
  public:
-  AwsError(ErrorCode code, const std::string& message, std::string aws_code)
-      : Error(code, message), aws_code_(std::move(aws_code)) {}
+  AwsError(ErrorCode code, const std::string& message, std::string aws_code, std::string call = {})
+      : Error(code, message), aws_code_(std::move(aws_code)), call_(std::move(call)) {}
   /// As AWS has it, e.g. InvalidGroup.NotFound; empty where the call did not reach AWS.
   const std::string& aws_code() const { return aws_code_; }
+  /// What was called, e.g. run-instances.
+  const std::string& call() const { return call_; }
 
  private:
   std::string aws_code_;
+  std::string call_;
 };
 
 /// One call: `aws SERVICE OPERATION` without a shell, the request as JSON in, the answer as JSON

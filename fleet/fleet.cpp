@@ -46,11 +46,12 @@ bool unsettled(const AwsError& error) {
           what.find("nstance") != std::string::npos && what.find("rofile") != std::string::npos);
 }
 
-/// The same instances seen, the same token: where an answer was lost and nothing is seen yet of
-/// what was started, the call again starts nothing more. In ten minutes EC2 shows it.
-std::string client_token(const std::string& fleet, const std::vector<FleetInstance>& seen) {
-  std::string text = fmt::format("{} {}", fleet, now().time_since_epoch().count() / 600);
+/// The same instances seen and replaced, the same token: where an answer was lost and nothing is
+/// seen yet of what was started, the call again starts nothing more. In ten minutes EC2 shows it.
+std::string client_token(const FleetSettings& settings, const std::vector<FleetInstance>& seen) {
+  std::string text = fmt::format("{} {}", settings.name, now().time_since_epoch().count() / 600);
   for (const FleetInstance& one : seen) text += " " + one.id;
+  for (const std::string& id : settings.replaced) text += " -" + id;
   return "musher-" + hex64(hash64(text));
 }
 
@@ -61,7 +62,7 @@ void start_instances(const AwsAccess& access, const FleetSettings& settings,
                    {{"LaunchTemplateName", fleet_resource(settings.name)}, {"Version", "$Latest"}}},
                   {"MinCount", count},
                   {"MaxCount", count},
-                  {"ClientToken", client_token(settings.name, seen)}};
+                  {"ClientToken", client_token(settings, seen)}};
   // Where the template has interfaces, it is theirs.
   if (around.efa_interfaces == 0) request["SubnetId"] = around.subnet;
   const Deadline settled = Deadline::after(kSettling);
@@ -107,22 +108,36 @@ FleetAnchor anchor_of(const AwsAccess& access, const FleetSettings& settings,
   return *found;
 }
 
-/// Where the number is not right.
-bool adjust(const AwsAccess& access, const FleetSettings& settings, const FleetSurroundings& around,
-            const std::vector<FleetInstance>& seen, const FleetProgress& tell, Deadline deadline) {
+/// Those that are to be replaced; `seen` are then the others.
+void end_replaced(const AwsAccess& access, const FleetSettings& settings,
+                  std::vector<FleetInstance>& seen, const FleetProgress& tell, Deadline deadline) {
+  std::vector<FleetInstance> ended;
+  for (const FleetInstance& one : seen) {
+    if (!settings.replaced.contains(one.id)) continue;
+    tell(fmt::format("ends {}, which is to be replaced", one.id));
+    ended.push_back(one);
+  }
+  if (ended.empty()) return;
+  end_instances(access, ended, deadline);
+  std::erase_if(seen, [&](const auto& one) { return settings.replaced.contains(one.id); });
+}
+
+/// Where the number is not right. Returns by how many instances it changed.
+int adjust(const AwsAccess& access, const FleetSettings& settings, const FleetSurroundings& around,
+           const std::vector<FleetInstance>& seen, const FleetProgress& tell, Deadline deadline) {
   const auto wanted = static_cast<std::size_t>(settings.instances);
-  if (seen.size() == wanted) return false;
+  if (seen.size() == wanted) return 0;
   if (seen.size() > wanted) {
     const std::vector<FleetInstance> surplus(seen.begin() + static_cast<std::ptrdiff_t>(wanted),
                                              seen.end());
     tell(fmt::format("ends {} instances that are too many", surplus.size()));
     end_instances(access, surplus, deadline);
-    return true;
+    return -static_cast<int>(surplus.size());
   }
   tell(fmt::format("starts {} {}{} in {}", wanted - seen.size(), settings.type,
                    settings.spot ? " (spot)" : "", around.subnet));
   start_instances(access, settings, around, wanted - seen.size(), seen, deadline);
-  return true;
+  return static_cast<int>(wanted - seen.size());
 }
 
 }  // namespace
@@ -156,6 +171,7 @@ Fleet fleet_up(const AwsAccess& access, const FleetSettings& settings, const Fle
   const FleetSurroundings around = look_around(access, settings, deadline);
   const FleetAnchor anchor = anchor_of(access, settings, around, tell, deadline);
   std::vector<FleetInstance> seen = fleet_instances(access, settings.name, deadline);
+  end_replaced(access, settings, seen, tell, deadline);
   if (seen.size() < static_cast<std::size_t>(settings.instances)) {
     admit_callers(access, settings, anchor.group, deadline);
     if (around.efa_interfaces > 0) let_out_to_itself(access, anchor.group, deadline);
@@ -165,10 +181,9 @@ Fleet fleet_up(const AwsAccess& access, const FleetSettings& settings, const Fle
     }
     make_launch_template(access, settings, around, anchor, deadline);
   }
-  if (adjust(access, settings, around, seen, tell, deadline)) {
-    seen = fleet_instances(access, settings.name, deadline);
-  }
-  return {std::move(seen), anchor.until, around.gpus};
+  const int change = adjust(access, settings, around, seen, tell, deadline);
+  if (change != 0) seen = fleet_instances(access, settings.name, deadline);
+  return {std::move(seen), anchor.until, around.gpus, std::max(0, change)};
 }
 
 json fleet_dry_run(const AwsAccess& access, const FleetSettings& settings, Deadline deadline) {

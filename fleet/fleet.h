@@ -32,13 +32,15 @@ std::vector<FleetInstance> fleet_instances(const AwsAccess& access, const std::s
 struct Fleet {
   std::vector<FleetInstance> instances;
   FleetTime until;
-  int gpus = 0;  ///< of an instance
+  int gpus = 0;     ///< of an instance
+  int started = 0;  ///< instances, by this call
 };
 
 /// Makes what is missing of a fleet, instances in place of lost ones too, and ends instances that
-/// are too many: the same call again changes nothing. New instances come all together or not at
-/// all. A call that fails leaves what it has made; the next goes on, and fleet_down() removes it.
-/// Throws kFailedPrecondition where a fleet of that name has other settings, or its time is up.
+/// are too many or to be replaced: the same call again changes nothing. New instances come all
+/// together or not at all. A call that fails leaves what it has made; the next goes on, and
+/// fleet_down() removes it. Throws kFailedPrecondition where a fleet of that name has other
+/// settings, or its time is up.
 Fleet fleet_up(const AwsAccess& access, const FleetSettings& settings, const FleetProgress& tell,
                Deadline deadline);
 

@@ -1,7 +1,8 @@
 #include "fleet/hosts.h"
 
+#include <algorithm>
+#include <array>
 #include <fstream>
-#include <map>
 #include <sstream>
 
 #include <fmt/format.h>
@@ -66,7 +67,47 @@ HostConsole console_of(const AwsAccess& access, const std::string& id, Deadline 
   }
 }
 
+constexpr std::ptrdiff_t kStatusesAtOnce = 100;  // EC2's limit
+
+/// The first check that an instance does not pass; empty: none is known.
+std::string failed_check(const json& status) {
+  constexpr std::array<std::pair<const char*, const char*>, 3> kChecks = {
+      {{"SystemStatus", "system"},
+       {"InstanceStatus", "instance"},
+       {"AttachedEbsStatus", "attached volume"}}};
+  for (const auto& [member, name] : kChecks) {
+    const std::string found = status.value(member, json::object()).value("Status", "");
+    if (found == "impaired") return fmt::format("EC2's {} status check says impaired", name);
+  }
+  return "";
+}
+
 }  // namespace
+
+std::map<std::string, std::string> impaired_instances(const AwsAccess& access,
+                                                      const std::vector<FleetInstance>& instances,
+                                                      Deadline deadline) {
+  std::vector<std::string> running;
+  for (const FleetInstance& one : instances) {
+    if (one.state == "running") running.push_back(one.id);
+  }
+  std::map<std::string, std::string> impaired;
+  for (auto first = running.begin(); first != running.end();) {
+    const auto end = first + std::min(kStatusesAtOnce, running.end() - first);
+    const json request = {{"InstanceIds", std::vector<std::string>(first, end)}};
+    first = end;
+    try {
+      const json answer = aws_call(access, "ec2", "describe-instance-status", request, deadline);
+      for (const json& one : answer.at("InstanceStatuses")) {
+        const std::string failed = failed_check(one);
+        if (!failed.empty()) impaired[one.at("InstanceId")] = failed;
+      }
+    } catch (const AwsError& error) {
+      if (error.code() != ErrorCode::kNotFound) throw;  // one is gone meanwhile: the next look
+    }
+  }
+  return impaired;
+}
 
 FleetFolder::FleetFolder(fs::path folder) : folder_(std::move(folder)) {
   std::error_code error;
@@ -100,6 +141,7 @@ std::vector<FleetHost> FleetFolder::look_at(const AwsAccess& access,
                                             const std::vector<FleetInstance>& instances,
                                             Deadline deadline) const {
   const auto known = known_keys(known_hosts());
+  const auto impaired = impaired_instances(access, instances, deadline);
   std::vector<FleetHost> hosts;
   for (const FleetInstance& instance : instances) {
     FleetHost host{instance, "", ""};
@@ -112,6 +154,8 @@ std::vector<FleetHost> FleetFolder::look_at(const AwsAccess& access,
         if (console.ready) host.key = console.key;
         host.failure = console.failure;
       }
+      const auto failed = impaired.find(instance.id);
+      if (failed != impaired.end()) host.trouble = failed->second;
     }
     hosts.push_back(std::move(host));
   }
@@ -121,7 +165,7 @@ std::vector<FleetHost> FleetFolder::look_at(const AwsAccess& access,
 std::string known_hosts_text(const std::vector<FleetHost>& hosts) {
   std::string text;
   for (const FleetHost& host : hosts) {
-    if (!host.ready()) continue;
+    if (host.key.empty()) continue;
     text += fmt::format("{} {} {}\n", host.instance.address, host.key, host.instance.id);
   }
   return text;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -11,10 +12,18 @@ namespace musher {
 /// An instance as a host of jobs.
 struct FleetHost {
   FleetInstance instance;
-  std::string key;      ///< its public key for ssh; not empty: it is ready
+  std::string key;      ///< its public key for ssh; not empty: it has set itself up
   std::string failure;  ///< not empty: its set-up failed, and it will not be ready
-  bool ready() const { return !key.empty(); }
+  /// Not empty: EC2 calls it running, and it is no good all the same: why.
+  std::string trouble = {};
+  bool ready() const { return !key.empty() && trouble.empty(); }
 };
+
+/// Running instances that do not pass EC2's own checks: id → which check. EC2 needs some minutes to
+/// find out. https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceStatus.html
+std::map<std::string, std::string> impaired_instances(const AwsAccess& access,
+                                                      const std::vector<FleetInstance>& instances,
+                                                      Deadline deadline);
 
 /// What a coordinator needs of a fleet: who its hosts are, their keys, and the key that they let
 /// in. The folder is its owner's alone. Files are replaced whole, `known_hosts` before `hosts`.
@@ -31,8 +40,8 @@ class FleetFolder {
   std::string public_key(Deadline deadline) const;
 
   /// The instances with what is known of each: ready ones from known_hosts(), the others from their
-  /// consoles. The keys come through AWS, which answers nobody else, so that no first connection
-  /// has to be trusted.
+  /// consoles, and what EC2 finds of all. The keys come through AWS, which answers nobody else, so
+  /// that no first connection has to be trusted.
   std::vector<FleetHost> look_at(const AwsAccess& access,
                                  const std::vector<FleetInstance>& instances,
                                  Deadline deadline) const;
@@ -45,7 +54,7 @@ class FleetFolder {
   std::filesystem::path folder_;
 };
 
-/// known_hosts, a line each: `10.0.0.1 ssh-ed25519 AAAA… i-0f00`.
+/// known_hosts, a line for each that has told its key: `10.0.0.1 ssh-ed25519 AAAA… i-0f00`.
 std::string known_hosts_text(const std::vector<FleetHost>& hosts);
 
 }  // namespace musher

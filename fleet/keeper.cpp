@@ -34,14 +34,19 @@ bool is_capacity(const std::string& aws_code) {
 }
 
 FleetNews news_of(const std::string& fleet, const std::vector<FleetHost>& hosts, int wanted) {
-  FleetNews news{fleet, {}, "", "", std::nullopt};
+  FleetNews news;
+  news.fleet = fleet;
   bool running = true;
   for (const FleetHost& host : hosts) {
-    if (!host.failure.empty()) {
-      news.failure = fmt::format("the set-up of {} failed: {}", host.instance.id, host.failure);
+    const FleetInstance& instance = host.instance;
+    if (!instance.address.empty()) news.ids[instance.address] = instance.id;
+    if (!host.trouble.empty()) {
+      news.unfit[instance.id] = host.trouble;
+    } else if (!host.failure.empty()) {
+      news.failure = fmt::format("the set-up of {} failed: {}", instance.id, host.failure);
     }
-    running = running && host.instance.state == "running";
-    if (host.ready()) news.hosts.push_back(host.instance.address);
+    running = running && instance.state == "running";
+    if (host.ready()) news.hosts.push_back(instance.address);
   }
   const auto ready = news.hosts.size();
   if (ready == static_cast<std::size_t>(wanted) && ready == hosts.size()) return news;
@@ -57,7 +62,8 @@ FleetNews news_of(const std::string& fleet, const std::vector<FleetHost>& hosts,
 
 FleetNews news_of(const std::string& fleet, const Error& error, const std::string& aws_code,
                   std::chrono::seconds waited, std::chrono::seconds limit) {
-  FleetNews news{fleet, {}, "", "", std::nullopt};
+  FleetNews news;
+  news.fleet = fleet;
   if (is_capacity(aws_code)) {
     if (waited >= limit) {
       news.failure = fmt::format(
@@ -103,6 +109,11 @@ bool FleetKeeper::busy() {
   return calling_ > 0;
 }
 
+FleetReading FleetKeeper::reading() {
+  const Lock lock(mutex_);
+  return meter_.read(Deadline::Clock::now());
+}
+
 FleetKeeper::One& FleetKeeper::add(const std::string& fleet) {
   // Those that are over are joined at once.
   std::erase_if(ones_, [](const auto& entry) { return entry.second->over; });
@@ -117,9 +128,10 @@ void FleetKeeper::keep(const FleetSettings& fleet) {
   const Lock lock(mutex_);
   const auto known = ones_.find(fleet.name);
   One& one = known != ones_.end() ? *known->second : add(fleet.name);
-  if (one.want == Want::kReady) return;
+  if (one.want == Want::kReady && one.settings.replaced == fleet.replaced) return;
   one.settings = fleet;
   one.want = Want::kReady;
+  ++one.asked;
   one.short_since.reset();
   changed_.notify_all();
 }
@@ -130,6 +142,7 @@ void FleetKeeper::want(const std::string& fleet, Want want) {
   if (known == ones_.end() && want == Want::kRest) return;
   One& one = known != ones_.end() ? *known->second : add(fleet);
   if (one.want == Want::kGone && want == Want::kRest) return;
+  if (one.want != want) ++one.asked;
   one.want = want;
   changed_.notify_all();
 }
@@ -153,6 +166,7 @@ void FleetKeeper::run(One& one, const std::stop_token& stop) {
   Lock lock(mutex_);
   while (!stop.stop_requested() && !ending_) {
     const Want want = one.want;
+    const int asked = one.asked;
     std::chrono::milliseconds pause = options_.pause;
     if (want == Want::kRest) {
       pause = kNothingDue;
@@ -168,31 +182,54 @@ void FleetKeeper::run(One& one, const std::stop_token& stop) {
       }
       lock.lock();
       --calling_;
+      if (gone) meter_.forget(one.name, Deadline::Clock::now());
       // Whoever wanted it anew meanwhile has it made anew.
       if (gone && one.want == Want::kGone) {
         one.over = true;
         return;
       }
     }
-    if (!wait(lock, pause, [&] { return one.want != want; })) return;
+    if (!wait(lock, pause, [&] { return one.asked != asked; })) return;
   }
 }
 
-FleetNews FleetKeeper::look_at(const FleetSettings& settings) {
+/// Who does not become ready in time is no good.
+void FleetKeeper::judge_set_up(One& one, std::vector<FleetHost>& hosts) const {
+  const auto now = Deadline::Clock::now();
+  std::map<std::string, Deadline::Clock::time_point> since;
+  for (FleetHost& host : hosts) {
+    if (host.instance.state != "running" || !host.key.empty()) continue;
+    const auto known = one.set_up_since.find(host.instance.id);
+    const auto began = known == one.set_up_since.end() ? now : known->second;
+    since[host.instance.id] = began;
+    if (host.trouble.empty() && now - began >= options_.set_up_wait) {
+      host.trouble = fmt::format("it has not set itself up in {} s", options_.set_up_wait.count());
+    }
+  }
+  one.set_up_since = std::move(since);
+}
+
+/// Only the fleet's own thread is here, and in look().
+FleetNews FleetKeeper::look_at(One& one, const FleetSettings& settings) {
   const Deadline deadline = Deadline::after(kMakeTime);
   const Fleet fleet = fleet_up(
       options_.access, settings,
       [&](const std::string& text) { log_(fmt::format("fleet {}: {}", settings.name, text)); },
       deadline);
+  {
+    const Lock lock(mutex_);
+    meter_.count_started(fleet.started);
+    meter_.see(settings.name, fleet.instances, Deadline::Clock::now());
+  }
   const FleetFolder folder(options_.folder / settings.name);
-  const std::vector<FleetHost> hosts = folder.look_at(options_.access, fleet.instances, deadline);
+  std::vector<FleetHost> hosts = folder.look_at(options_.access, fleet.instances, deadline);
+  judge_set_up(one, hosts);
   folder.write(hosts, 1);
   FleetNews news = news_of(settings.name, hosts, settings.instances);
   news.until = fleet.until;
   return news;
 }
 
-/// Only the fleet's own thread is here.
 void FleetKeeper::look(One& one, const FleetSettings& settings) {
   FleetNews news;
   const auto failed = [&](const Error& error, const std::string& aws_code) {
@@ -203,9 +240,13 @@ void FleetKeeper::look(One& one, const FleetSettings& settings) {
     news = news_of(settings.name, error, aws_code, waited, options_.capacity_wait);
   };
   try {
-    news = look_at(settings);
+    news = look_at(one, settings);
     one.short_since.reset();
   } catch (const AwsError& error) {
+    {
+      const Lock lock(mutex_);
+      meter_.count_failure(error.call(), error.aws_code());
+    }
     failed(error, error.aws_code());
   } catch (const Error& error) {
     failed(error, "");

@@ -16,6 +16,7 @@
 #include "common/thread.h"
 #include "fleet/aws.h"
 #include "fleet/hosts.h"
+#include "fleet/meter.h"
 #include "fleet/plan.h"
 
 namespace musher {
@@ -23,10 +24,12 @@ namespace musher {
 /// What is known of a fleet that is wanted.
 struct FleetNews {
   std::string fleet;
-  std::vector<std::string> hosts;  ///< addresses of all its instances, once all are ready
-  std::string waits_for;           ///< why they are not: one line, in SageMaker's words
-  std::string failure;             ///< not empty: to try again would not help
-  std::optional<FleetTime> until;  ///< when all of it ends
+  std::vector<std::string> hosts;            ///< addresses of all its instances, once all are ready
+  std::map<std::string, std::string> ids;    ///< address → id, of all that have one
+  std::map<std::string, std::string> unfit;  ///< ids of those to be replaced → why: one line each
+  std::string waits_for;                     ///< why they are not: one line, in SageMaker's words
+  std::string failure;                       ///< not empty: to try again would not help
+  std::optional<FleetTime> until;            ///< when all of it ends
   bool operator==(const FleetNews&) const = default;
 };
 
@@ -46,6 +49,7 @@ struct FleetKeeperOptions {
   std::filesystem::path folder;            ///< of the key to all hosts, and a folder for each fleet
   std::chrono::milliseconds pause{5'000};  ///< from one look at a fleet to the next
   std::chrono::seconds capacity_wait{3600};  ///< for EC2 to have the instances
+  std::chrono::seconds set_up_wait{1800};    ///< for a running instance to be ready
 };
 
 /// Fleets as they are wanted at present: each is made, mended and removed in a thread of its own,
@@ -60,6 +64,7 @@ class FleetKeeper {
   ~FleetKeeper();
 
   /// It is to be there, all its instances ready. Its news are told at every look, until rest().
+  /// Again with others that are `replaced`, those are.
   void keep(const FleetSettings& fleet);
   /// It is left as it is, unseen. Nothing where it is not known.
   void rest(const std::string& fleet);
@@ -76,15 +81,21 @@ class FleetKeeper {
   /// Whether a call to AWS is under way, which the destructor would wait for.
   bool busy();
 
+  /// What there was and is, as AWS was last seen: a fleet that rests is not looked at.
+  FleetReading reading();
+
  private:
   enum class Want { kReady, kRest, kGone };
   struct One {
     std::string name;
     FleetSettings settings;
     Want want = Want::kGone;
+    int asked = 0;      ///< how often something else was wanted
     bool over = false;  ///< its thread has nothing more to do
     /// Since when EC2 has no room for it.
     std::optional<Deadline::Clock::time_point> short_since;
+    /// Instances that run and are not ready → since when.
+    std::map<std::string, Deadline::Clock::time_point> set_up_since;
     Thread thread;
   };
   using Lock = std::unique_lock<std::mutex>;
@@ -94,7 +105,8 @@ class FleetKeeper {
   void run(One& one, const std::stop_token& stop);
   bool wait(Lock& lock, std::chrono::milliseconds pause, const std::function<bool()>& changed);
   void look(One& one, const FleetSettings& settings);
-  FleetNews look_at(const FleetSettings& settings);
+  FleetNews look_at(One& one, const FleetSettings& settings);
+  void judge_set_up(One& one, std::vector<FleetHost>& hosts) const;
   bool remove(const std::string& fleet);
   void find_others(const std::string& tag, const std::string& value,
                    const std::set<std::string>& but, const std::stop_token& stop);
@@ -107,6 +119,7 @@ class FleetKeeper {
   std::condition_variable changed_;
   bool ending_ = false;
   int calling_ = 0;  ///< threads that wait for AWS
+  FleetMeter meter_;
   std::map<std::string, std::unique_ptr<One>> ones_;
   std::vector<Thread> finders_;
 };

@@ -126,6 +126,10 @@ void look_at_image(const AwsAccess& access, const FleetSettings& settings,
       });
   around.image = image.at("ImageId");
   around.root_device = image.value("RootDeviceName", "/dev/xvda");
+  for (const json& device : image.value("BlockDeviceMappings", json::array())) {
+    if (device.value("DeviceName", "") != around.root_device) continue;
+    around.image_gib = device.value("Ebs", json::object()).value("VolumeSize", 0);
+  }
 }
 
 void look_at_network(const AwsAccess& access, const FleetSettings& settings,

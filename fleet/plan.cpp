@@ -1,5 +1,6 @@
 #include "fleet/plan.h"
 
+#include <algorithm>
 #include <iomanip>
 #include <regex>
 #include <sstream>
@@ -20,6 +21,7 @@ using nlohmann::json;
 
 constexpr std::size_t kLongestUserData = 16 << 10;  // EC2's limit
 constexpr double kLongestHours = 28 * 24;           // SageMaker's longest job
+constexpr int kSoftwareGib = 12;  // the pinned libraries are 5 GB, and are packed beside that once
 
 void check(bool right, const std::string& message) {
   if (!right) throw Error(ErrorCode::kInvalidArgument, message);
@@ -86,7 +88,8 @@ void check_settings(const FleetSettings& settings) {
   check(!settings.image.starts_with("ssm:") || std::regex_match(settings.image, parameter),
         "--image must be an AMI or ssm: and the name of a parameter that has one, not \"" +
             settings.image + "\"");
-  check(settings.disk_gib >= 8, "--disk must be at least 8 (GiB)");
+  check(settings.disk_gib >= kLeastDiskGib,
+        fmt::format("--disk must be at least {} (GiB)", kLeastDiskGib));
 }
 
 std::string fleet_resource(const std::string& fleet) {
@@ -199,7 +202,7 @@ json launch_template(const FleetSettings& settings, const FleetSurroundings& aro
       {"BlockDeviceMappings",
        {{{"DeviceName", around.root_device},
          {"Ebs",
-          {{"VolumeSize", settings.disk_gib},
+          {{"VolumeSize", volume_gib(settings, around)},
            {"VolumeType", "gp3"},
            {"Encrypted", true},
            {"DeleteOnTermination", true}}}}}},
@@ -222,6 +225,11 @@ json launch_template(const FleetSettings& settings, const FleetSurroundings& aro
          {{"SpotInstanceType", "one-time"}, {"InstanceInterruptionBehavior", "terminate"}}}};
   }
   return made;
+}
+
+int volume_gib(const FleetSettings& settings, const FleetSurroundings& around) {
+  const int software = settings.software.empty() ? 0 : kSoftwareGib;
+  return std::max(settings.disk_gib, around.image_gib + software);
 }
 
 bool wants_placement_group(const FleetSurroundings& around) {

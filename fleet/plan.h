@@ -3,6 +3,7 @@
 #include <chrono>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,8 @@
 namespace musher {
 
 using FleetTime = std::chrono::sys_seconds;
+
+constexpr int kLeastDiskGib = 8;
 
 /// Whether instances are started with Elastic Fabric Adapters, and their software is installed.
 enum class EfaUse { kNo, kWhereThereIs, kAlways };
@@ -32,9 +35,12 @@ struct FleetSettings {
   std::string root;                ///< where Musher is, here and on the hosts
   std::string cache;               ///< where its pinned environment is, likewise
   std::string public_key;          ///< by which the hosts let the caller in
-  int disk_gib = 100;              ///< of an encrypted volume
+  int disk_gib = 100;              ///< of an encrypted volume; see volume_gib()
   EfaUse efa = EfaUse::kNo;
   std::map<std::string, std::string> tags;  ///< further ones
+  /// Ids of instances that are no good though EC2 calls them running: they are ended, and others
+  /// come in their place.
+  std::set<std::string> replaced;
 };
 
 /// What AWS says about it.
@@ -44,6 +50,7 @@ struct FleetSurroundings {
   std::string subnet;
   std::string image;
   std::string root_device;  ///< of the image, e.g. /dev/xvda
+  int image_gib = 0;        ///< size of that in the image
   int gpus = 0;             ///< of an instance
   bool cluster = false;     ///< the type may be in a cluster placement group
   int efa_interfaces = 0;   ///< that instances are to have; 0: they have no EFA
@@ -98,6 +105,10 @@ nlohmann::json efa_interfaces(const FleetSurroundings& around, const std::string
 /// Metadata by IMDSv2 alone, an encrypted volume, an end that terminates, no key pair of EC2's.
 nlohmann::json launch_template(const FleetSettings& settings, const FleetSurroundings& around,
                                const std::string& group, FleetTime until);
+
+/// Size of an instance's volume: as asked for, but no less than the image's own, and with room for
+/// Musher and its libraries beside that where the instance has yet to fetch them.
+int volume_gib(const FleetSettings& settings, const FleetSurroundings& around);
 
 /// Whether its instances are put close together.
 bool wants_placement_group(const FleetSurroundings& around);

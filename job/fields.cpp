@@ -22,7 +22,10 @@ const std::map<std::string, Row>& table() {
        {Fate::kNotice,
         "where the coordinator rents instances it is their type; elsewhere the hosts are those of "
         "the coordinator"}},
-      {"ResourceConfig.VolumeSizeInGB", {Fate::kNotice, "data is streamed and needs no volume"}},
+      {"ResourceConfig.VolumeSizeInGB",
+       {Fate::kNotice,
+        "where the coordinator rents instances it is the size of their volumes; elsewhere data is "
+        "streamed and needs none"}},
       {"ResourceConfig.KeepAlivePeriodInSeconds",
        {Fate::kNotice,
         "where the coordinator rents instances they are kept for so long; elsewhere the hosts are "
@@ -66,7 +69,10 @@ const std::map<std::string, Row>& table() {
        {Fate::kRefused, "set default encryption on the bucket instead"}},
       {"OutputDataConfig.CompressionType",
        {Fate::kRefused, "the model is always a model.tar.gz", {"GZIP"}}},
-      {"ResourceConfig.VolumeKmsKeyId", {Fate::kRefused, "encrypt the hosts' disks instead"}},
+      {"ResourceConfig.VolumeKmsKeyId",
+       {Fate::kRefused,
+        "encrypt the hosts' disks instead; volumes of rented instances are encrypted, with the "
+        "account's default key for EBS"}},
       {"ResourceConfig.InstanceGroups", {Fate::kRefused, "all hosts of a job are alike"}},
       {"ResourceConfig.TrainingPlanArn", {Fate::kRefused, "there are no training plans"}},
       {"ResourceConfig.InstancePlacementConfig",

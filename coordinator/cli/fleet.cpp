@@ -21,7 +21,8 @@ using nlohmann::json;
 using std::chrono::seconds;
 
 constexpr seconds kCallTime{600};
-constexpr double kPause = 10;
+/// That EC2's checks find an instance impaired until it is replaced: a job may run on it.
+constexpr seconds kImpairedFor{180};
 
 void tell(const std::string& text) {
   std::cerr << "musher: " << text << "\n";
@@ -31,15 +32,27 @@ struct UpOptions {
   FleetOptions fleet;
   std::string folder;
   double wait = 1800;  // seconds
+  double pause = 5;    // seconds
   bool keep = false;
   bool dry_run = false;
 };
 
+std::chrono::milliseconds pause_of(const UpOptions& options) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(1000 * options.pause));
+}
+
 std::string state_of(const FleetHost& host) {
   if (host.ready()) return "ready";
   if (!host.failure.empty()) return "failed: " + host.failure;
+  if (!host.trouble.empty()) return host.trouble;
   return host.instance.state == "running" ? "is being set up" : host.instance.state;
 }
+
+/// What is known from one look at a fleet to the next, by instance.
+struct Looks {
+  std::map<std::string, std::string> told;
+  std::map<std::string, Deadline::Clock::time_point> impaired_since;
+};
 
 /// Says what is new since the last look.
 void tell_changes(const std::vector<FleetHost>& hosts, std::map<std::string, std::string>& told) {
@@ -55,14 +68,29 @@ void tell_changes(const std::vector<FleetHost>& hosts, std::map<std::string, std
   told = std::move(now);
 }
 
+/// Instances that have been impaired for long enough are replaced at the next look.
+void replace_impaired(const std::vector<FleetHost>& hosts, Looks& looks, FleetSettings& settings) {
+  const auto now = Deadline::Clock::now();
+  std::map<std::string, Deadline::Clock::time_point> since;
+  for (const FleetHost& host : hosts) {
+    const std::string& id = host.instance.id;
+    if (host.trouble.empty()) continue;
+    const auto known = looks.impaired_since.find(id);
+    since[id] = known == looks.impaired_since.end() ? now : known->second;
+    if (now - since[id] >= kImpairedFor) settings.replaced.insert(id);
+  }
+  looks.impaired_since = std::move(since);
+}
+
 /// One look at the fleet, which makes what is missing. False: there is nothing more to wait for.
-bool tend(const AwsAccess& access, const FleetSettings& settings, const UpOptions& options,
-          const FleetFolder& folder, std::map<std::string, std::string>& told) {
+bool tend(const AwsAccess& access, FleetSettings& settings, const UpOptions& options,
+          const FleetFolder& folder, Looks& looks) {
   const Deadline deadline = Deadline::after(kCallTime);
   const Fleet fleet = fleet_up(access, settings, tell, deadline);
   const std::vector<FleetHost> hosts = folder.look_at(access, fleet.instances, deadline);
   folder.write(hosts, options.fleet.slots(fleet.gpus));
-  tell_changes(hosts, told);
+  tell_changes(hosts, looks.told);
+  if (options.keep) replace_impaired(hosts, looks, settings);
   bool waiting = hosts.size() != static_cast<std::size_t>(settings.instances);
   for (const FleetHost& host : hosts) {
     if (!host.failure.empty() && !options.keep) {
@@ -80,15 +108,15 @@ bool time_is_up(const AwsAccess& access, const std::string& name) {
   return anchor && anchor->until <= std::chrono::system_clock::now();
 }
 
-int keep_up(const AwsAccess& access, const FleetSettings& settings, const UpOptions& options,
+int keep_up(const AwsAccess& access, FleetSettings settings, const UpOptions& options,
             const FleetFolder& folder) {
   block_stop_signals();
-  std::map<std::string, std::string> told;
+  Looks looks;
   const Deadline patience =
       Deadline::after(std::chrono::milliseconds(static_cast<std::int64_t>(1000 * options.wait)));
   while (true) {
     try {
-      if (!tend(access, settings, options, folder, told)) break;
+      if (!tend(access, settings, options, folder, looks)) break;
     } catch (const Error& error) {
       if (!options.keep) throw;
       if (time_is_up(access, settings.name)) {
@@ -103,8 +131,7 @@ int keep_up(const AwsAccess& access, const FleetSettings& settings, const UpOpti
                   fmt::format("fleet {} is not ready; the same command again goes on waiting",
                               settings.name));
     }
-    const auto pause = std::chrono::milliseconds(static_cast<std::int64_t>(1000 * kPause));
-    if (wait_for_stop_signal(Deadline::after(pause)) != 0) return kOk;
+    if (wait_for_stop_signal(Deadline::after(pause_of(options))) != 0) return kOk;
   }
   std::cout << folder.hosts().string() << "\n";
   return kOk;
@@ -143,20 +170,20 @@ int follow(const AwsAccess& access, const std::string& name, UpOptions options,
   const FleetFolder folder(options.folder);
   settings.public_key = folder.public_key(Deadline::after(kCallTime));
   options.keep = true;  // a host that fails is no reason to end
-  std::map<std::string, std::string> told;
+  Looks looks;
   FleetActions fleet;
   fleet.instances = [&] {
     return static_cast<int>(fleet_instances(access, name, Deadline::after(kCallTime)).size());
   };
   fleet.rent = [&](int instances) {
     settings.instances = instances;
-    tend(access, settings, options, folder, told);
+    tend(access, settings, options, folder, looks);
   };
   fleet.withdraw = [&] { folder.write({}, 0); };
   fleet.give_back = [&] { fleet_down(access, name, tell, Deadline::after(kCallTime)); };
   fleet.time_is_up = [&] { return time_is_up(access, name); };
   if (!fs::exists(folder.hosts())) fleet.withdraw();
-  return follow_jobs(coordinator, settings.type, most, fleet);
+  return follow_jobs(coordinator, settings.type, most, pause_of(options), fleet);
 }
 
 int list(const AwsAccess& access, const std::string& name, bool as_json) {
@@ -204,7 +231,10 @@ int run(const Command& command, const std::vector<std::string>& words) {
       "serve --hosts DIR/hosts --ssh-known-hosts DIR/known_hosts --ssh-key DIR/key`; needed");
   options.add("wait", &up_options.wait, "SECONDS", "of up: for all hosts to be ready (1800)");
   options.add("keep", &up_options.keep,
-              "of up: stay, start instances in place of lost ones, and end all at its time");
+              "of up: stay, start instances in place of lost ones and of those that EC2's status "
+              "checks find impaired for 3 minutes, and end all at its time");
+  options.add("look-every", &up_options.pause, "SECONDS",
+              "of up and follow: from one look at AWS, and at the jobs, to the next (5)");
   options.add("dry-run", &up_options.dry_run, "of up: print what would be made, and make nothing");
   options.add("json", &as_json, "of list: as JSON");
   add_aws_options(options, &access);
@@ -212,6 +242,9 @@ int run(const Command& command, const std::vector<std::string>& words) {
   if (!options.parse(words)) return kOk;
   if (verb == "list") return list(access, name, as_json);
   if (name.empty()) name = "default";
+  if (up_options.pause < 0.1) {
+    throw Error(ErrorCode::kInvalidArgument, "--look-every must be at least 0.1 (seconds)");
+  }
   if (verb == "up") return up(access, name, up_options);
   if (verb == "follow") return follow(access, name, up_options, coordinator);
   if (verb == "down") {

@@ -14,7 +14,6 @@ namespace musher::cli {
 
 namespace {
 
-constexpr auto kPause = std::chrono::seconds(5);
 /// For the coordinator to read a changed hostfile, and start what it still had in hand.
 constexpr auto kWithdrawn = std::chrono::seconds(6);
 
@@ -92,7 +91,7 @@ class Follower {
 }  // namespace
 
 int follow_jobs(const CoordinatorAddress& address, const std::string& type, int most,
-                const FleetActions& fleet) {
+                std::chrono::milliseconds pause, const FleetActions& fleet) {
   block_stop_signals();
   Follower follower(address, type, most, fleet);
   std::string trouble;
@@ -110,7 +109,7 @@ int follow_jobs(const CoordinatorAddress& address, const std::string& type, int 
       if (trouble != error.what()) std::cerr << "musher: " << error.what() << "; tries again\n";
       trouble = error.what();
     }
-  } while (wait_for_stop_signal(Deadline::after(kPause)) == 0);
+  } while (wait_for_stop_signal(Deadline::after(pause)) == 0);
   return kOk;
 }
 

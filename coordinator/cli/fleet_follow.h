@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 
@@ -20,9 +21,10 @@ struct FleetActions {
 /// without `ml.` before it) in ResourceConfig.InstanceType, `most` of them; gives all of them back
 /// when no job is left, however the last one ended. Never fewer in between: a host that a job runs
 /// on is not taken away. What it goes by is the coordinator's jobs and AWS's tags, so that it, and
-/// the coordinator, may be killed and started again. Returns at SIGTERM or SIGINT, and leaves the
-/// fleet; throws kFailedPrecondition when the fleet's time was up and it has been given back.
+/// the coordinator, may be killed and started again. Looks at both each `pause`. Returns at SIGTERM
+/// or SIGINT, and leaves the fleet; throws kFailedPrecondition when the fleet's time was up and it
+/// has been given back.
 int follow_jobs(const CoordinatorAddress& address, const std::string& type, int most,
-                const FleetActions& fleet);
+                std::chrono::milliseconds pause, const FleetActions& fleet);
 
 }  // namespace musher::cli

@@ -7,6 +7,8 @@ FILE is JSON, {address: host key}: which instances get in turn. Beside AWS's ser
 
     POST /stand-in/fail     {"action": "RunInstances", "code": "InsufficientInstanceCapacity", "times": 1}
     POST /stand-in/console  {"text": …}  what instances started from now on have told
+    POST /stand-in/addresses ["10.99.0.9", …]  that instances started from now on get in turn
+    POST /stand-in/impaired ["10.99.0.9", …]   of instances that do not pass EC2's checks, until it is said otherwise
     GET  /stand-in/calls    the actions so far, in order
     POST /stand-in/aws      a call of AWS's command line, see aws_quick
 """
@@ -44,7 +46,9 @@ from botocore.exceptions import ClientError
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ec2.models import instances as instance_models
+from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses.general import General
+from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import Base64EncodedString
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
@@ -54,9 +58,9 @@ ERROR = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 class StandIn:
-    def __init__(self, application, console):
+    def __init__(self, application, world):
         self.application = application
-        self.console = console
+        self.world = world
         self.placement_groups = {}  # name → tags; moto has none
         self.failures = []
         self.clients = {}
@@ -127,7 +131,11 @@ class StandIn:
                 failure = {"times": 1} | json.loads(body)
                 self.failures = [one for one in self.failures if one["action"] != failure["action"]] + [failure]
             elif path == "/stand-in/console":
-                self.console["text"] = json.loads(body)["text"]
+                self.world.console = json.loads(body)["text"]
+            elif path == "/stand-in/addresses":
+                self.world.addresses = json.loads(body)
+            elif path == "/stand-in/impaired":
+                self.world.impaired = json.loads(body)
             elif path == "/stand-in/calls":
                 return json.dumps(self.calls)
         return "{}"
@@ -139,36 +147,60 @@ class StandIn:
         return [data]
 
 
-def mend_moto(hosts, console):
-    """Consoles that tell what a host tells, and addresses of the test's own."""
+class World:
+    """What instances are like, as the test wants it."""
+
+    def __init__(self, hosts):
+        self.keys = hosts  # address → host key
+        self.addresses = list(hosts)  # that instances get in turn; none: moto's own
+        self.impaired = []
+        self.console = "[   1.0] Linux\r\nmusher-fleet: key KEY\r\nmusher-fleet: ready\r\n"
+
+
+def mend_moto(world):
+    """Consoles that tell what a host tells, and addresses and status checks of the test's own."""
     texts = {}
 
     def get_console_output(self):
         instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
-        key = hosts.get(instance.private_ip, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJustForTests")
-        text = texts.setdefault(instance.id, console["text"].replace("KEY", key))
+        key = world.keys.get(instance.private_ip, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJustForTests")
+        text = texts.setdefault(instance.id, world.console.replace("KEY", key))
         return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(),
                              "Output": Base64EncodedString.from_raw_string(text)})
 
+    def describe_instance_status(self):
+        running = self.ec2_backend.describe_instance_status(self._get_param("InstanceIds", []), False, [])
+        return ActionResult({"InstanceStatuses": [
+            {"InstanceId": one.id, "InstanceState": {"Code": 16, "Name": "running"}, "SystemStatus": {"Status": "ok"},
+             "InstanceStatus": {"Status": "impaired" if one.private_ip in world.impaired else "ok"}} for one in running]})
+
+    request = Subnet.request_ip
+
+    def request_ip(self, ip, instance):
+        self._subnet_ips.pop(ip, None)  # moto keeps those of instances that are over
+        return request(self, ip, instance)
+
+    prepare = instance_models.Instance.prep_nics
+
+    def prep_nics(self, nic_spec, private_ip=None, **options):
+        if world.addresses:
+            world.addresses.append(world.addresses.pop(0))
+            private_ip = private_ip or world.addresses[-1]
+        return prepare(self, nic_spec, private_ip=private_ip, **options)
+
     General.get_console_output = get_console_output
-    if hosts:
-        left = list(hosts)
-        prepare = instance_models.Instance.prep_nics
-
-        def prep_nics(self, nic_spec, private_ip=None, **options):
-            left.append(left.pop(0))
-            return prepare(self, nic_spec, private_ip=private_ip or left[-1], **options)
-
-        instance_models.Instance.prep_nics = prep_nics
+    Subnet.request_ip = request_ip
+    InstanceResponse.describe_instance_status = describe_instance_status
+    instance_models.Instance.prep_nics = prep_nics
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--hosts", type=Path)
     options = parser.parse_args()
-    console = {"text": "[   1.0] Linux\r\nmusher-fleet: key KEY\r\nmusher-fleet: ready\r\n"}
-    mend_moto(json.loads(options.hosts.read_text()) if options.hosts else {}, console)
-    application = StandIn(DomainDispatcherApplication(create_backend_app), console)
+    world = World(json.loads(options.hosts.read_text()) if options.hosts else {})
+    mend_moto(world)
+    application = StandIn(DomainDispatcherApplication(create_backend_app), world)
     server = make_server("127.0.0.1", 0, application, threaded=True)
     print(server.server_port, flush=True)
     server.serve_forever()

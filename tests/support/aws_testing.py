@@ -19,8 +19,14 @@ class AwsTest(MusherTest):
     def start_aws(self, *arguments):
         """From now on `self.ec2` and `self.iam` speak to it, and so does `musher` with `*self.aws`: through aws_quick, or through
         AWS's own command line with `*self.real_aws`, which is slow."""
+        self.wait_for_aws(self.begin_aws(*arguments))
+
+    def begin_aws(self, *arguments):
+        """The first half of start_aws(): it takes seconds to start."""
+        return self.processes.start([PYTHON, STAND_IN, *arguments], log=self.folder / "aws.log", env=self.environment)
+
+    def wait_for_aws(self, server):
         log = self.folder / "aws.log"
-        server = self.processes.start([PYTHON, STAND_IN, *arguments], log=log, env=self.environment)
 
         def port():
             self.assertIsNone(server.poll(), log.read_text())

@@ -103,7 +103,7 @@ class MusherTest(unittest.TestCase):
     def start_s3(self):
         """From now on every process of the test may reach the server."""
         self.s3 = S3Server(self.folder / "s3")
-        self.addCleanup(self.s3.stop)
+        self.addCleanup(self.s3.stop, at_once=True)
         self.s3.make_bucket(BUCKET)
         self.environment |= self.s3.env()
         return self.s3
@@ -127,6 +127,8 @@ class MusherTest(unittest.TestCase):
             [*self.daemon_prefix, MUSHER, "serve", "--state", self.folder / "state", "--listen", listen or self.address,
              *(["--slots", slots] if slots else []), *arguments],
             env=self.environment, log=log)
+        if self.daemon_prefix:
+            self.addCleanup(daemon.kill)  # `unshare` lets no SIGTERM through: its end would be waited for in vain
 
         def ready():
             self.assertIsNone(daemon.poll(), f"the daemon ended: {log.read_text()}")

@@ -101,16 +101,17 @@ class S3Server:
     def running(self):
         return self._process is not None and self._process.poll() is None
 
-    def stop(self):
-        """Ends all processes, in order first so that the data stays usable. Idempotent."""
+    def stop(self, at_once=False):
+        """Ends all processes, in order first so that the data stays usable, or at once where nobody wants it any more. Idempotent."""
         process, self._process = self._process, None
         if process is not None:
-            _signal_group(process, signal.SIGTERM)
-            try:
-                # The volumes are on disk within a moment; its filer then waits for idle connections.
-                process.wait(timeout=2)
-            except subprocess.TimeoutExpired:
-                pass
+            if not at_once:
+                _signal_group(process, signal.SIGTERM)
+                try:
+                    # The volumes are on disk within a moment; its filer then waits for idle connections.
+                    process.wait(timeout=2)
+                except subprocess.TimeoutExpired:
+                    pass
             _signal_group(process, signal.SIGKILL)
             process.wait()
         if self._scratch is not None:

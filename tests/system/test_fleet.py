@@ -193,6 +193,17 @@ class Fleet(AwsTest):
         self.assertIn("failed: line 9: apt-get update -qq", self.up(instances=1, code=1).stderr)
         self.assertEqual(self.hosts(), ["localhost slots=0"])
 
+    def test_a_host_that_does_not_pass_ec2s_checks_is_no_host(self):
+        self.up()
+        bad = self.instances("one")[0]
+        self.control("stand-in/impaired", [bad["PrivateIpAddress"]])
+        told = f"{bad['InstanceId']} {bad['PrivateIpAddress']} EC2's instance status check says impaired"
+        self.assertIn(told, self.up("--wait", 0, code=None).stderr)
+        self.assertEqual(len(self.hosts()), 1)
+        self.control("stand-in/impaired", [])
+        self.up()
+        self.assertEqual(len(self.hosts()), 2, "its key was kept meanwhile")
+
     def run_script(self, **stubs):
         """What cloud-init would run, with stand-ins on the PATH; what it called, and what it told."""
         script = next(one["content"] for one in self.cloud_config()["write_files"] if one["path"].endswith("musher-host"))

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import unittest
+import urllib.request
 
 import cluster
 
@@ -29,12 +30,13 @@ class OnRentedHosts(AwsTest):
         keys = {f"10.99.0.{number}": " ".join((self.folder / "cluster" / f"{name}-key.pub").read_text().split()[:2])
                 for number, name in enumerate(self.hosts.names, 1)}
         (self.folder / "instances").write_text(json.dumps(keys))
-        self.start_aws("--hosts", self.folder / "instances")
+        aws = self.begin_aws("--hosts", self.folder / "instances")
+        self.s3 = S3Server(self.folder / "s3", host=cluster.ADDRESS)
+        self.addCleanup(self.s3.stop, at_once=True)
+        self.wait_for_aws(aws)
         self.iam.create_instance_profile(InstanceProfileName="worker")
         network = self.ec2.create_vpc(CidrBlock="10.99.0.0/24")["Vpc"]["VpcId"]
         self.subnet = self.ec2.create_subnet(VpcId=network, CidrBlock="10.99.0.0/24")["Subnet"]["SubnetId"]
-        self.s3 = S3Server(self.folder / "s3", host=cluster.ADDRESS)
-        self.addCleanup(self.s3.stop)
         self.s3.make_bucket(BUCKET)
         self.environment |= self.s3.env()
         make_images(self.folder / "images")
@@ -51,11 +53,13 @@ class OnRentedHosts(AwsTest):
         for name in ("key", "key.pub"):
             shutil.copy(self.folder / "cluster" / name, folder / name)
 
-    def submit(self, name, train="train", keep_alive=None, **options):
+    def submit(self, name, train="train", keep_alive=None, disk=None, **options):
         job = make_job(name, f"s3://{BUCKET}/{train}", f"s3://{BUCKET}/jobs", workers=2, **options)
         job["ResourceConfig"]["InstanceType"] = "ml.c7i.large"
         if keep_alive:
             job["ResourceConfig"]["KeepAlivePeriodInSeconds"] = keep_alive
+        if disk:
+            job["ResourceConfig"]["VolumeSizeInGB"] = disk
         job["StoppingCondition"]["MaxRuntimeInSeconds"] = 2 * LIMIT
         job["RetryStrategy"] = {"MaximumRetryAttempts": 1}
         self.musher("submit", self.write_job(job), code=0)
@@ -78,7 +82,7 @@ class FleetJobs(OnRentedHosts):
         self.let_in_by(self.place)
 
     def follow(self):
-        process = self.start_musher("fleet", "follow", "jobs", "--type", "c7i.large", "--instances", 2, "--max-hours", 2, "--spot",
+        process = self.start_musher("fleet", "follow", "jobs", "--type", "c7i.large", "--instances", 2, "--max-hours", 2, "--spot", "--look-every", 1,
                                     "--admit", f"{cluster.ADDRESS}/32", "--instance-profile", "worker", "--subnet", self.subnet,
                                     "--image", DEBIAN, "--folder", self.place, "--coordinator", self.address, "--tls", self.tls,
                                     *self.aws)
@@ -91,7 +95,7 @@ class FleetJobs(OnRentedHosts):
                                  "--advertise", cluster.ADDRESS, slots=None, address=self.address,
                                  listen=f"0.0.0.0:{self.address.partition(':')[2]}")
 
-    def test_a_job_gets_its_hosts_and_returns_them_though_all_were_killed(self):
+    def test_a_job_gets_its_hosts_and_returns_them_though_all_were_killed_or_it_fails(self):
         follower = self.follow()
         daemon = self.serve()
         self.submit("rented", epochs=100_000, virtual_workers=4)
@@ -110,13 +114,10 @@ class FleetJobs(OnRentedHosts):
         self.assertEqual(self.changes().count("RunInstances"), 1, "the same fleet all the while")
         self.wait_until_all_is_given_back()
         self.assertEqual((self.place / "hosts").read_text(), "localhost slots=0\n")
-
-    def test_a_job_that_fails_returns_its_hosts_too(self):
-        self.follow()
-        self.serve()
+        # One that fails returns them too.
         self.submit("missing", train="nothing-here")
         self.musher("watch", "missing", code=1, timeout=2 * LIMIT)
-        self.assertEqual(self.changes().count("RunInstances"), 1)
+        self.assertEqual(self.changes().count("RunInstances"), 2)
         self.wait_until_all_is_given_back()
 
 
@@ -126,14 +127,18 @@ class JobsOwnFleets(OnRentedHosts):
         super().setUp()
         self.let_in_by(self.state / "fleets")
 
-    def serve(self, **changed):
+    def serve(self, *arguments, **changed):
         options = {"max-instances": 2, "max-hours": 2, "admit": f"{cluster.ADDRESS}/32", "instance-profile": "worker",
                    "subnet": self.subnet, "image": DEBIAN, "ssh-user": "root", "region": self.region, "endpoint": self.endpoint,
-                   "aws": QUICK} | changed
+                   "look-every": 1, "aws": QUICK} | changed
         file = self.folder / "fleet.conf"
         file.write_text("".join(f"{name} = {value}\n" for name, value in options.items()))
-        return self.start_daemon("--fleet", file, "--tls", self.certificates, "--advertise", cluster.ADDRESS, slots=1,
+        return self.start_daemon("--fleet", file, "--tls", self.certificates, "--advertise", cluster.ADDRESS, *arguments, slots=1,
                                  address=self.address, listen=f"0.0.0.0:{self.address.partition(':')[2]}")
+
+    def metrics(self, port):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+            return answer.read().decode()
 
     def secondary(self, name):
         return [one["Status"] for one in self.describe(name)["SecondaryStatusTransitions"]]
@@ -147,6 +152,8 @@ class JobsOwnFleets(OnRentedHosts):
         one = self.instances()[0]
         tags = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
         mark = (self.state / "fleet-id").read_text().strip()
+        self.assertIn("job rented can't have 3 ranks: its 2 own instances have room for 2, and a job's instances stay as many as "
+                      "ResourceConfig.InstanceCount; submit it anew", self.musher("resize", "rented", "--workers", 3, code=2).stderr)
         self.assertEqual((tags["musher:job"], tags["musher:coordinator"], one["InstanceType"]), ("rented", mark, "c7i.large"))
         daemon.kill()
         daemon.wait()
@@ -186,9 +193,44 @@ class JobsOwnFleets(OnRentedHosts):
         own = {"CreateInstanceProfile", "CreateVpc", "CreateSubnet", "ListRoles", "ListInstanceProfiles"}
         self.assertEqual(called - own - allowed, set(), "no more rights than launch/iam's fleet has")
 
+    def test_instances_that_are_no_good_are_replaced_and_in_the_end_no_more(self):
+        metrics = free_port()
+        self.serve("--metrics-listen", f"127.0.0.1:{metrics}", **{"replace-after": 2})
+        # EC2 calls all of them running. Nobody answers at 10.99.0.8.
+        self.control("stand-in/addresses", ["10.99.0.1", "10.99.0.8", "10.99.0.9", "10.99.0.2"])
+        self.control("stand-in/impaired", ["10.99.0.9"])
+        self.submit("healed", disk=64)
+        self.wait_until(lambda: len(self.instances()) == 2, 60, "it has instances")
+        first = {one["PrivateIpAddress"]: one["InstanceId"] for one in self.instances()}
+        name = self.left()["launch templates"][0]
+        template = self.ec2.describe_launch_template_versions(LaunchTemplateName=name)["LaunchTemplateVersions"][0]
+        volume, = template["LaunchTemplateData"]["BlockDeviceMappings"]
+        self.assertEqual((volume["Ebs"]["VolumeSize"], volume["Ebs"]["Encrypted"]), (64, True))
+        self.musher("watch", "healed", code=0)
+        page = self.metrics(metrics)
+        self.assertIn("\nmusher_fleet_instances_started_total 4\n", page)
+        self.assertIn("\nmusher_fleet_instances_replaced_total 2\n", page)
+        self.assertRegex(page, r'\nmusher_fleet_instance_seconds_total\{type="c7i.large",bought="demand"\} [1-9]')
+        history = self.musher("logs", "healed", code=0).stdout
+        self.assertRegex(history, rf"instance {first['10.99.0.8']} \(10\.99\.0\.8\) is replaced: it can't be used for \d+ s: .*10\.99\.0\.8")
+        self.assertRegex(history, r"instance i-\w+ \(10\.99\.0\.9\) is replaced: EC2's instance status check says impaired")
+        self.assertRegex(history, "hosts (10.99.0.1, 10.99.0.2|10.99.0.2, 10.99.0.1): MPI over")
+        self.wait_until_all_is_given_back()
+        self.assertEqual([action for action in self.changes() if "Instances" in action],
+                         ["RunInstances", *["TerminateInstances", "RunInstances"] * 2, "TerminateInstances"])
+        # None is well: at last the job fails, and nothing is left of it.
+        self.control("stand-in/impaired", ["10.99.0.1", "10.99.0.2", "10.99.0.8", "10.99.0.9"])
+        self.submit("hopeless")
+        self.musher("watch", "hopeless", code=1)
+        self.assertRegex(self.describe("hopeless")["FailureReason"],
+                         r"^InternalServerError: instance i-\w+ \(10\.99\.0\.\d\) is unhealthy: EC2's instance status check says impaired; 4 "
+                         "before it were replaced in a row")
+        self.wait_until_all_is_given_back()
+
     def test_instances_that_do_not_come_are_waited_for_and_then_the_job_fails(self):
         self.let_fail("RunInstances", "InsufficientInstanceCapacity", times=1000)
-        daemon = self.serve(**{"capacity-wait": 15})
+        metrics = free_port()
+        daemon = self.serve("--metrics-listen", f"127.0.0.1:{metrics}", **{"capacity-wait": 5})
         self.submit("unlucky")
         self.wait_until(lambda: "Insufficient capacity error from EC2 while launching instances, retrying!" in self.status("unlucky"),
                         60, "the status says why it waits")
@@ -196,12 +238,17 @@ class JobsOwnFleets(OnRentedHosts):
         self.musher("watch", "unlucky", code=1)
         self.assertRegex(self.describe("unlucky")["FailureReason"],
                          r"^CapacityError: Unable to provision .*\(InsufficientInstanceCapacity\)")
+        self.assertRegex(self.metrics(metrics),
+                         r'\nmusher_fleet_call_failures_total\{call="run-instances",code="InsufficientInstanceCapacity"\} [1-9]')
         self.wait_until_all_is_given_back()
         # Too many for this coordinator; and a budget that is up before anything can come of it.
         self.let_fail("RunInstances", "", times=0)
         job = make_job("many", f"s3://{BUCKET}/train", f"s3://{BUCKET}/jobs", workers=3)
         job["ResourceConfig"]["InstanceType"] = "ml.c7i.large"
         self.assertIn("3 instances are more than this coordinator may rent, 2", self.musher("submit", self.write_job(job)).stderr)
+        job["ResourceConfig"] |= {"InstanceCount": 2, "VolumeSizeInGB": 20_000}
+        self.assertIn("VolumeSizeInGB: 20000 GiB are more than this coordinator may give an instance, 16384 (max-disk)",
+                      self.musher("submit", self.write_job(job)).stderr)
         daemon.kill()
         daemon.wait()
         self.serve(**{"max-hours": 0.05})

@@ -24,7 +24,7 @@ class Hosts(MusherTest):
         self.hosts = cluster.Cluster(self.folder / "cluster", 4, private=[state, self.temporary])
         self.enterContext(self.hosts)
         self.s3 = S3Server(self.folder / "s3", host=cluster.ADDRESS)
-        self.addCleanup(self.s3.stop)
+        self.addCleanup(self.s3.stop, at_once=True)
         self.s3.make_bucket(BUCKET)
         self.environment |= self.s3.env()
         self.samples = make_images(self.folder / "images")

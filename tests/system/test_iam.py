@@ -48,7 +48,7 @@ class Iam(MusherTest):
     def setUp(self):
         super().setUp()
         self.s3 = S3Server(self.folder / "s3", iam=True)
-        self.addCleanup(self.s3.stop)
+        self.addCleanup(self.s3.stop, at_once=True)
         self.s3.make_bucket(BUCKET)
         self.environment |= self.s3.env()
         self.iam = boto3.client("iam", endpoint_url=self.s3.endpoint, region_name="us-east-1",

@@ -80,7 +80,10 @@ TEST(FleetLedger, AKeptOneIsTakenByAJobAlikeAndByNoOther) {
   other_plan.plan = "other";
   RentedFleet spot = fleet("b");
   spot.spot = true;
-  for (const RentedFleet& other : {fleet("b", 3), fleet("b", 2, "g6.xlarge"), other_plan, spot}) {
+  RentedFleet large = fleet("b");
+  large.disk_gib = 500;
+  for (const RentedFleet& other :
+       {fleet("b", 3), fleet("b", 2, "g6.xlarge"), other_plan, spot, large}) {
     ledger = kept;
     ASSERT_TRUE(take_fleet(ledger, other, limits, kNow));
     EXPECT_THAT(names(ledger), ElementsAre("fleet-of-a", "fleet-of-b"));
@@ -101,6 +104,17 @@ TEST(FleetLedger, KeptOnesMakeRoomThoseFirstThatWouldEndFirst) {
   const FleetLedger before = ledger;
   EXPECT_FALSE(take_fleet(ledger, fleet("e", 6), limits, kNow));
   EXPECT_EQ(ledger, before) << "nothing is given up for a job that has no room even so";
+}
+
+TEST(FleetLedger, SoManyInstancesInARowAreReplacedAndNoneIsCountedTwice) {
+  RentedFleet one = fleet("a");
+  EXPECT_TRUE(replace_instance(one, "i-1", 2));
+  EXPECT_TRUE(replace_instance(one, "i-2", 2));
+  EXPECT_TRUE(replace_instance(one, "i-1", 2)) << "it is on its way out";
+  EXPECT_FALSE(replace_instance(one, "i-3", 2));
+  EXPECT_THAT(one.replaced, ElementsAre("i-1", "i-2"));
+  RentedFleet never = fleet("b");
+  EXPECT_FALSE(replace_instance(never, "i-1", 0));
 }
 
 TEST(FleetLedger, ANameIsOneThatAwsTakesAndTellsJobsApart) {
@@ -124,6 +138,8 @@ TEST(FleetLedger, IsReadAsItWasWritten) {
   FleetLedger ledger = {fleet("a"), fleet("b")};
   ledger[0].until = kNow + 3600s;
   ledger[0].spot = true;
+  ledger[0].disk_gib = 64;
+  ledger[0].replaced = {"i-1", "i-2"};
   release_fleet(ledger, "b", kNow + 60s, kNow);
   EXPECT_EQ(parse_ledger(ledger_text(ledger)), ledger);
   EXPECT_TRUE(parse_ledger(ledger_text({})).empty());

@@ -10,6 +10,7 @@ using namespace std::chrono_literals;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::StartsWith;
 
 FleetHost host(const std::string& address, const std::string& state, const std::string& key = "",
@@ -37,6 +38,17 @@ TEST(FleetNews, AFleetIsReadyWhenAllOfItIs) {
   EXPECT_EQ(news.waits_for, "");
   news = news_of("dogs", {ready, host("10.0.0.2", "running", "", "line 9: apt-get")}, 2);
   EXPECT_EQ(news.failure, "the set-up of i-10.0.0.2 failed: line 9: apt-get");
+}
+
+TEST(FleetNews, AHostThatRunsAndIsNoGoodIsToBeReplacedThoughItWasReady) {
+  FleetHost bad = host("10.0.0.2", "running", "ssh-ed25519 BBBB");
+  bad.trouble = "EC2's system status check says impaired";
+  const FleetNews news = news_of("dogs", {host("10.0.0.1", "running", "ssh-ed25519 AAAA"), bad}, 2);
+  EXPECT_THAT(news.hosts, IsEmpty());
+  EXPECT_EQ(news.failure, "");
+  EXPECT_THAT(news.unfit, ElementsAre(Pair("i-10.0.0.2", bad.trouble)));
+  EXPECT_THAT(news.ids,
+              ElementsAre(Pair("10.0.0.1", "i-10.0.0.1"), Pair("10.0.0.2", "i-10.0.0.2")));
 }
 
 TEST(FleetNews, WhatEc2HasNoRoomForIsWaitedForAndFailsInTheEnd) {

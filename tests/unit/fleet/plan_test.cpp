@@ -112,6 +112,29 @@ TEST(FleetPlan, WithEfaTheTemplateHasInterfacesAndTheHostTheirSoftware) {
   EXPECT_THAT(host_script(settings(), around), HasSubstr("efa_installer.sh -y"));
 }
 
+TEST(FleetPlan, AVolumeIsNoSmallerThanTheImageAndHasRoomForWhatItFetches) {
+  FleetSettings asked = settings();
+  FleetSurroundings around;
+  around.region = "us-east-1";
+  around.root_device = "/dev/xvda";
+  around.image_gib = 40;
+  const auto size = [&] {
+    const nlohmann::json made =
+        launch_template(asked, around, "sg-1", FleetTime(std::chrono::hours(1)));
+    const nlohmann::json& device = made.at("BlockDeviceMappings").at(0);
+    EXPECT_EQ(device.at("DeviceName"), "/dev/xvda");
+    EXPECT_EQ(device.at("Ebs").at("Encrypted"), true);
+    EXPECT_EQ(device.at("Ebs").at("VolumeType"), "gp3");
+    return device.at("Ebs").at("VolumeSize").get<int>();
+  };
+  asked.disk_gib = 500;
+  EXPECT_EQ(size(), 500);
+  asked.disk_gib = 8;
+  EXPECT_EQ(size(), 40);
+  asked.software = "s3://bucket/musher.tar.gz";
+  EXPECT_EQ(size(), 52);
+}
+
 TEST(FleetPlan, AnInstanceTypeIsSageMakersOrEc2s) {
   EXPECT_EQ(ec2_type("ml.g5.xlarge"), "g5.xlarge");
   EXPECT_EQ(ec2_type("g5.xlarge"), "g5.xlarge");
