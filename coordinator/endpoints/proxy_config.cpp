@@ -50,7 +50,7 @@ frontend endpoint
   default_backend entrance
 
 backend entrance
-  retries 1
+  retries 2
   retry-on conn-failure 502{retry}
   server within unix@entrance.sock
 

@@ -49,12 +49,14 @@ inline constexpr int kResendLimit = 1 << 20;
 /// haproxy.sock in the folder that HAProxy was started in.
 ///
 /// A request that an instance did not take is sent to up to three others. One that an instance had
-/// read when it ended is sent once more, since to infer twice does no harm, and no oftener, since
-/// a request that ends instances would end them all. So there are two rooms within HAProxy: the
-/// inner one, `within`, counts the former, the outer one, `endpoint`, the latter. It keeps the
-/// request, up to kResendLimit. That each request makes its way to the instances as the first of a
-/// connection has another reason, too: where an instance dies HAProxy answers 502 to that, but
-/// closes the connection without an answer on a later one. Clients keep theirs.
+/// read when it ended is sent twice more, since to infer again does no harm, and no oftener, since
+/// a request that ends instances would end them all. Twice, since one death can take it twice:
+/// Linux closes the connections of a killed process before its listening socket, which in between
+/// takes the request again. So there are two rooms within HAProxy: the inner one, `within`, counts
+/// the former, the outer one, `endpoint`, the latter. It keeps the request, up to kResendLimit.
+/// That each request makes its way to the instances as the first of a connection has another
+/// reason, too: where an instance dies HAProxy answers 502 to that, but closes the connection
+/// without an answer on a later one. Clients keep theirs.
 ///
 /// Metrics are not of the endpoint but of each instance, and are asked for there.
 /// https://docs.haproxy.org/2.6/configuration.html

@@ -49,7 +49,7 @@ TEST(ProxyConfig, ListensOnLoopbackAndSendsWhatAnInstanceHasReadOnceMore) {
   EXPECT_THAT(text, HasSubstr("bind 127.0.0.1:4711\n"));
   EXPECT_THAT(text, HasSubstr("balance leastconn\n"));
   EXPECT_THAT(text, HasSubstr("{ path /metrics }\n"));
-  EXPECT_THAT(text, HasSubstr("backend entrance\n  retries 1\n  retry-on conn-failure 502\n"));
+  EXPECT_THAT(text, HasSubstr("backend entrance\n  retries 2\n  retry-on conn-failure 502\n"));
   EXPECT_THAT(text, HasSubstr("retry-on conn-failure\n"));
   EXPECT_THAT(text, Not(HasSubstr("stick on")));
   EXPECT_THAT(proxy_config({.port = 1, .certificate = "", .is_signed = true}),
