@@ -73,21 +73,31 @@ def first_steps(rounds):
         job.doCleanups()
 
 
+def seconds_of_ssh(reached):
+    """Of nothing but ssh to all the hosts at once: key exchange and log-in, both ends on this machine."""
+    begin = time.monotonic()
+    processes = [subprocess.Popen([*reached.ssh(name), "true"]) for name in reached.names]
+    if any([process.wait(timeout=LIMIT_S) for process in processes]):
+        sys.exit("ssh failed")
+    return time.monotonic() - begin
+
+
 def checks(hosts, rounds, folder):
-    """Seconds of `musher hosts check` with that many hosts."""
+    """Seconds of `musher hosts check` with that many hosts, and of ssh to them."""
     with cluster.Cluster(folder, hosts) as reached:
         hostfile = folder / "hostfile"
         hostfile.write_text("".join(f"{name} slots=1\n" for name in reached.names))
         command = [MUSHER, "hosts", "check", "--hosts", hostfile, "--ssh-user", "root", "--ssh-key", reached.key,
                    "--ssh-known-hosts", reached.known_hosts, "--min-memory", "0.01", "--min-disk", "0.01"]
-        times = []
+        times, ssh_times = [], []
         for _ in range(rounds):
             begin = time.monotonic()
             done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=LIMIT_S)
             times.append(time.monotonic() - begin)
             if done.returncode != 0:
                 sys.exit(f"the hosts are not fit: {done.stdout}{done.stderr}")
-        return times
+            ssh_times.append(seconds_of_ssh(reached))
+        return times, ssh_times
 
 
 def main():
@@ -99,8 +109,10 @@ def main():
     print(lines[-1], flush=True)
     for hosts in map(int, chosen.check.split(",")):
         with tempfile.TemporaryDirectory(prefix="musher-benchmark-") as folder:
-            lines.append(f"| `musher hosts check` of {hosts} hosts | {spread(checks(hosts, chosen.rounds, Path(folder) / 'cluster'))} |")
-        print(lines[-1], flush=True)
+            times, ssh_times = checks(hosts, chosen.rounds, Path(folder) / "cluster")
+        lines += [f"| `musher hosts check` of {hosts} hosts | {spread(times)} |",
+                  f"| of which ssh, `true` on {hosts} hosts at once, both ends on this machine | {spread(ssh_times)} |"]
+        print("\n".join(lines[-2:]), flush=True)
     if chosen.out:
         put_section(chosen.out, HOSTS, "\n".join(lines))
     print("\n".join(lines))
