@@ -47,7 +47,7 @@ def accuracy(folder, seed, scaled, options):
         "OutputDataConfig": {"S3OutputPath": f"file://{folder}/jobs"},
         "ResourceConfig": {"InstanceCount": options.ranks},
         "HyperParameters": {"model": "convnet", "image_size": "64", "epochs": str(options.epochs), "batch_size": "32", "seed": str(seed),
-                            "augmentation": "flip", "learning_rate": "0.02", "warmup_epochs": "1",
+                            "augmentation": "flip", "learning_rate": "0.01", "warmup_epochs": "1",
                             "jpeg_scaled_decode": "true" if scaled else "false"},
     }
     path = Path(folder) / "job.json"
