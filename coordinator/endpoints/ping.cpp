@@ -20,30 +20,20 @@ void set(CURL* handle, CURLoption option, Value value) {
     throw Error(ErrorCode::kInternal, fmt::format("libcurl refuses option {}", int{option}));
 }
 
-/// A list as libcurl takes it.
-class Words {
- public:
-  Words() = default;
-  Words(const Words&) = delete;
-  Words& operator=(const Words&) = delete;
-  ~Words() { curl_slist_free_all(first_); }
-  void add(const std::string& word) {
-    curl_slist* longer = curl_slist_append(first_, word.c_str());
-    if (longer == nullptr) throw Error(ErrorCode::kResourceExhausted, "libcurl has no memory");
-    first_ = longer;
-  }
-  curl_slist* get() const { return first_; }
+using CurlList = std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)>;
 
- private:
-  curl_slist* first_ = nullptr;
-};
+CurlList list_of(const std::string& word) {
+  CurlList list(curl_slist_append(nullptr, word.c_str()), &curl_slist_free_all);
+  if (!list) throw Error(ErrorCode::kResourceExhausted, "libcurl has no memory");
+  return list;
+}
 
 }  // namespace
 
 bool answers_ping(const ProxyTarget& target, const PingAccess& access,
                   std::chrono::milliseconds timeout) {
-  Words hosts;  // outlive the handle
-  Words headers;
+  CurlList hosts(nullptr, &curl_slist_free_all);  // outlive the handle
+  CurlList headers(nullptr, &curl_slist_free_all);
   const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> owner(curl_easy_init(),
                                                                   &curl_easy_cleanup);
   CURL* handle = owner.get();
@@ -51,8 +41,8 @@ bool answers_ping(const ProxyTarget& target, const PingAccess& access,
   std::string name = target.address;
   if (target.tls) {
     name = kInstanceCertificateName;  // which the certificate has, whatever the address
-    hosts.add(fmt::format("{}:{}:{}", name, target.port, target.address));
-    headers.add(fmt::format("{}: {}", kTokenHeader, access.token));
+    hosts = list_of(fmt::format("{}:{}:{}", name, target.port, target.address));
+    headers = list_of(fmt::format("{}: {}", kTokenHeader, access.token));
     set(handle, CURLOPT_CAINFO, access.authority.c_str());
     set(handle, CURLOPT_RESOLVE, hosts.get());
     set(handle, CURLOPT_HTTPHEADER, headers.get());

@@ -61,6 +61,7 @@ class EventJournalTest : public testing::Test {
     options.state = folder_;
     return options;
   }
+  static void execute_one_that_fails(const FunctionOptions& options);
   void execute_sql(const std::string& sql) {
     sqlite::Database(folder_ / "events.sqlite").execute(sql);
   }
@@ -155,6 +156,20 @@ std::string fail(const std::string&, const FunctionContext&, FunctionLog&) {
   throw FunctionError("ModelError", "as asked");
 }
 
+/// A process in which one event is accepted and its first execution fails.
+void EventJournalTest::execute_one_that_fails(const FunctionOptions& options) {
+  std::promise<void> began;
+  FunctionService service(
+      options,
+      [&](const std::string& payload, const FunctionContext& seen, FunctionLog& log) {
+        began.set_value();
+        return fail(payload, seen, log);
+      },
+      make_silent_logger());
+  ASSERT_TRUE(accepted(service, "event-1"));
+  began.get_future().wait();
+}
+
 TEST_F(EventJournalTest, AnEventIsExecutedByTheNextProcess) {
   FunctionOptions none = options();
   none.reserved_concurrency = 0;
@@ -180,18 +195,7 @@ TEST_F(EventJournalTest, AnEventIsExecutedByTheNextProcess) {
 TEST_F(EventJournalTest, ExecutionsThatFailedCountInTheNextProcess) {
   FunctionOptions patient = options();
   patient.events.first_retry = 1h;
-  std::promise<void> began;
-  {
-    FunctionService service(
-        patient,
-        [&](const std::string& payload, const FunctionContext& seen, FunctionLog& log) {
-          began.set_value();
-          return fail(payload, seen, log);
-        },
-        make_silent_logger());
-    ASSERT_TRUE(accepted(service, "event-1"));
-    began.get_future().wait();
-  }
+  execute_one_that_fails(patient);
   const auto events = EventStore(folder_).all();
   ASSERT_EQ(events.size(), 1U);
   EXPECT_EQ(events[0].executions, 1);
@@ -201,18 +205,7 @@ TEST_F(EventJournalTest, ExecutionsThatFailedCountInTheNextProcess) {
 TEST_F(EventJournalTest, AnEventThatIsGivenUpIsGone) {
   FunctionOptions once = options();
   once.events.max_retries = 0;
-  std::promise<void> began;
-  {
-    FunctionService service(
-        once,
-        [&](const std::string& payload, const FunctionContext& seen, FunctionLog& log) {
-          began.set_value();
-          return fail(payload, seen, log);
-        },
-        make_silent_logger());
-    ASSERT_TRUE(accepted(service, "event-1"));
-    began.get_future().wait();
-  }
+  execute_one_that_fails(once);
   EXPECT_TRUE(ids().empty());
 }
 
